@@ -1,0 +1,219 @@
+// What happened in one process, in order: the analyzer's only view of a trace from here on.
+//
+// timeline/ builds it from the events that read/ decodes; attribute/ fills the fields marked so; diagnose/ and
+// advise/ only read. Times are nanoseconds since the start of the trace, sizes are bytes, steps count completed
+// optimizer steps. Everything is plain data; nothing is shared between threads.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace oomtrace {
+
+inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
+struct Frame {
+  std::string file;
+  std::string function;
+  int64_t line = 0;
+};
+
+// A Python stack, innermost frame first (indices into Timeline::frames).
+struct Stack {
+  std::vector<uint32_t> frames;
+  uint64_t module = 0;       // identity of the innermost nn.Module being called, 0: none
+  uint64_t root_module = 0;  // identity of the outermost one
+};
+
+// Shape and element type asked of a tensor factory.
+struct Layout {
+  std::vector<int64_t> shape;
+  std::string dtype;  // "bfloat16"
+  int64_t bytes = 0;  // product of the shape times the element size
+};
+
+enum class Category {
+  kParameter,
+  kGradient,
+  kOptimizerState,
+  kActivation,
+  kInput,
+  kTemporary,
+  kWorkspace,
+  kUnknown
+};
+inline constexpr int kCategories = 8;
+const char* CategoryName(Category category);  // "optimizer_state"
+
+enum class PhaseKind { kSetUp, kForward, kBackward, kOptimizerStep, kEvaluation, kBetweenSteps };
+const char* PhaseName(PhaseKind phase);  // "optimizer_step"
+
+// One block of the caching allocator from allocation to free.
+struct Tensor {
+  uint64_t address = 0;
+  int64_t bytes = 0;  // as rounded by the allocator
+  int64_t born = 0;   // ns
+  int64_t died = kNever;
+  int32_t device = 0;
+  uint32_t stack = 0;   // index into Timeline::stacks, 0: none
+  uint32_t layout = 0;  // index into Timeline::layouts, 0: none
+  uint32_t node = 0;    // index into Timeline::strings: class of the autograd node, 0: none
+  bool grad_mode = false;
+  bool inference_mode = false;
+  bool backward = false;      // allocated inside the autograd engine
+  bool host_copied = false;   // a host-to-device copy arrived in it
+  PhaseKind phase = PhaseKind::kSetUp;  // at birth
+  int64_t step = 0;           // optimizer steps completed at birth
+  int64_t micro_batch = 0;    // backward passes completed since the last step, at birth
+  int64_t died_step = -1;     // steps completed at death, -1: alive at the end
+  PhaseKind died_phase = PhaseKind::kSetUp;
+  // Filled by attribute/.
+  Category category = Category::kUnknown;
+  std::string name;    // parameter or state name, "" where there is none
+  std::string module;  // module path
+  std::string holder;  // Python name that keeps it alive
+};
+
+struct DeviceAllocation {
+  uint64_t address = 0;
+  int64_t bytes = 0;
+  int64_t born = 0;
+  int64_t died = kNever;
+  int32_t device = 0;
+  std::string library;  // path of the caller
+  std::string api;
+  bool caching_allocator = false;  // a segment of PyTorch's allocator: inside `reserved`
+};
+
+// Memory of one device after an event; `tensors` and `reserved` are the caching allocator's.
+struct Sample {
+  int64_t time = 0;
+  int64_t tensors = 0;
+  int64_t reserved = 0;
+};
+
+struct Step {
+  int64_t begin = 0;  // when the step before it ended (the first: start of the trace)
+  int64_t optimizer_begin = 0;
+  int64_t end = 0;
+  int64_t micro_batches = 0;   // backward passes since the step before
+  int64_t live_at_end = 0;     // bytes in tensors at `end`
+  int64_t peak = 0;            // highest bytes in tensors within the step
+  uint64_t optimizer = 0;
+};
+
+struct OutOfMemory {
+  int64_t time = 0;
+  int64_t requested = 0;
+  int64_t allocated = 0;
+  int64_t reserved = 0;
+  int64_t device_free = 0;
+  int64_t device_total = 0;
+  int32_t device = 0;
+  uint32_t stack = 0;
+  uint32_t layout = 0;
+  bool grad_mode = false;
+  bool backward = false;
+  PhaseKind phase = PhaseKind::kSetUp;
+  int64_t step = 0;
+  int64_t micro_batch = 0;
+  bool fatal = false;  // no later training: the program did not survive it
+  bool from_caching_allocator = true;
+};
+
+struct Role {  // what an owner said of a tensor
+  int64_t time = 0;
+  uint64_t address = 0;
+  int64_t bytes = 0;
+  Category category = Category::kUnknown;
+  std::string name;
+  uint64_t owner = 0;
+  bool buffer = false;  // a module's buffer: booked as a parameter
+};
+
+struct Module {
+  uint64_t identity = 0;
+  uint64_t root = 0;
+  std::string path;
+  std::string type;
+};
+
+struct Optimizer {
+  uint64_t identity = 0;
+  std::string type;
+  std::string options;
+  int64_t parameter_bytes = 0;
+  int64_t parameter_count = 0;
+};
+
+struct ProcessInfo {
+  int64_t pid = 0;
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;
+  std::string working_directory;
+  std::string torch_version;
+  std::string python_version;
+  bool simulated = false;
+};
+
+struct DeviceInfo {
+  int32_t index = 0;
+  std::string name;
+  int64_t total = 0;
+};
+
+struct GpuProcess {
+  int64_t pid = 0;
+  int64_t bytes = 0;
+  bool self = false;
+  std::string name;
+};
+
+struct HolderInfo {
+  uint64_t address = 0;
+  std::string path;
+};
+
+// When the training or evaluation state changed.
+struct PhaseMark {
+  int64_t time = 0;
+  PhaseKind phase = PhaseKind::kSetUp;
+};
+
+struct Timeline {
+  ProcessInfo process;
+  std::vector<DeviceInfo> devices;
+  std::vector<std::string> strings;
+  std::vector<Frame> frames;
+  std::vector<Stack> stacks;    // [0] is empty
+  std::vector<Layout> layouts;  // [0] is empty
+  std::vector<Tensor> tensors;  // in order of birth
+  std::vector<DeviceAllocation> device_allocations;
+  std::vector<Sample> samples;  // of `device` below, in order of time
+  std::vector<Step> steps;
+  std::vector<OutOfMemory> out_of_memory;
+  std::vector<Role> roles;
+  std::vector<Module> modules;
+  std::vector<Optimizer> optimizers;
+  std::vector<GpuProcess> gpu_processes;  // the last list seen
+  std::vector<HolderInfo> holders;
+  std::vector<PhaseMark> phases;
+  int32_t device = 0;       // the device that the report is about: where memory ran out, else the fullest
+  int64_t end = 0;          // time of the last event
+  int64_t device_total = 0; // last cudaMemGetInfo before the moment of the report, 0: never seen
+  int64_t device_free = 0;
+  bool exited = false;
+  int64_t exit_status = 0;
+  int64_t first_training_forward = kNever;  // ns
+  // Loss and damage.
+  int64_t events = 0;
+  int64_t dropped = 0;
+  int64_t recycled_chunks = 0;
+  std::vector<std::string> damage;
+  std::string recorder_state;
+  std::string path;
+};
+
+}  // namespace oomtrace

@@ -1,0 +1,56 @@
+# Each target does all of its own set-up, on a fresh Debian 12, Ubuntu 22.04 or 24.04. The work is in scripts/.
+.PHONY: help setup build demo test test-all lint bench fuzz clean distclean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo      train a GPT-2 on a simulated 12 GB card until it runs out of memory, and say why"
+	@echo "make test      build, C++ tests, Python tests with real PyTorch, lint (under half an hour on 2 cores)"
+	@echo "make test-all  make test and the slow matrix"
+	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
+	@echo "make lint      clang-format, clang-tidy, ruff"
+	@echo "make bench     what recording costs, against PyTorch's own recorder"
+	@echo "make fuzz      the trace reader under libFuzzer for a minute"
+	@echo "make setup     system packages, .venv, NVIDIA headers: every other target does this first"
+	@echo "make clean     remove what was built; make distclean: and what was downloaded"
+
+setup:
+	@scripts/setup test
+
+build:
+	@scripts/setup build
+	@scripts/build oomtrace
+
+demo:
+	@scripts/setup demo
+	@scripts/build oomtrace
+	@scripts/demo
+
+test:
+	@scripts/setup test
+	@scripts/build
+	@scripts/test
+
+test-all:
+	@scripts/setup test
+	@scripts/build
+	@scripts/test --slow
+
+lint:
+	@scripts/setup test
+	@scripts/build
+	@scripts/lint
+
+bench:
+	@scripts/setup demo
+	@scripts/build
+	@scripts/bench
+
+fuzz:
+	@scripts/setup test
+	@scripts/fuzz
+
+clean:
+	@find build -mindepth 1 -maxdepth 1 ! -name cuda -exec rm -rf {} + 2>/dev/null || true
+
+distclean:
+	@rm -rf build .venv

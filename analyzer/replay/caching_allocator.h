@@ -1,0 +1,119 @@
+// A model of PyTorch's CUDA caching allocator: the same requests in the same order ask the device for the same
+// segments.
+//
+// Follows c10/cuda/CUDACachingAllocator.cpp of torch 2.11: 512-byte rounding; requests up to 1 MiB from 2 MiB segments,
+// below 10 MiB from 20 MiB segments, above from segments of their own rounded up to 2 MiB; best fit by (size, address);
+// splitting, merging, release of cached segments and one retry when the device refuses; expandable segments.
+// One stream and one device: blocks of a side stream or of a CUDA graph's private pool are treated as if they were not.
+// garbage_collection_threshold only acts under a memory fraction and is not modelled. Sizes are bytes. Not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace oomtrace {
+
+inline constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+
+struct AllocatorConfig {
+  bool expandable_segments = false;
+  int64_t max_split_size = kUnlimited;
+  int64_t roundup_power2_divisions = 0;  // 0: off
+  int64_t capacity = kUnlimited;         // bytes that the device will give to this allocator
+};
+
+// Reads "expandable_segments:True,max_split_size_mb:128,roundup_power2_divisions:4", as PYTORCH_ALLOC_CONF has it.
+// Unknown settings are skipped.
+AllocatorConfig ParseAllocatorConfig(const std::string& setting);
+
+class CachingAllocator {
+ public:
+  using Handle = void*;
+
+  explicit CachingAllocator(const AllocatorConfig& config) : config_(config) {}
+  CachingAllocator(const CachingAllocator&) = delete;
+  CachingAllocator& operator=(const CachingAllocator&) = delete;
+
+  // A block of at least `bytes`, or null when the device is full even after every unused segment went back to it.
+  Handle Allocate(int64_t bytes);
+  void Free(Handle handle);
+  void EmptyCache();
+
+  // The addresses that the next segments of these sizes had when they were recorded: among free blocks of one size
+  // the lower address wins, so replaying a trace needs them. Without, segments are laid out in order of request.
+  void PlaceNextSegment(int64_t bytes, uint64_t address) { placements_.push_back({bytes, address}); }
+
+  int64_t allocated() const { return allocated_; }
+  int64_t reserved() const { return reserved_; }
+  int64_t peak_allocated() const { return peak_allocated_; }
+  int64_t peak_reserved() const { return peak_reserved_; }
+  // What was asked of the device and granted, in order; with expandable segments each mapped page of 2 or 20 MiB.
+  const std::vector<int64_t>& segments() const { return segments_; }
+
+ private:
+  struct Pool;
+  struct Block {
+    Pool* pool = nullptr;
+    uint64_t address = 0;
+    int64_t size = 0;
+    Block* previous = nullptr;  // neighbours in the same segment
+    Block* next = nullptr;
+    bool allocated = false;
+    bool expandable = false;
+    bool mapped = true;
+  };
+  struct BySize {
+    bool operator()(const Block* a, const Block* b) const {
+      return a->size != b->size ? a->size < b->size : a->address < b->address;
+    }
+  };
+  struct ByAddress {
+    bool operator()(const Block* a, const Block* b) const { return a->address < b->address; }
+  };
+  struct Pool {
+    bool small = false;
+    std::set<Block*, BySize> free;
+    std::set<Block*, ByAddress> unmapped;
+  };
+  struct Placement {
+    int64_t bytes;
+    uint64_t address;
+  };
+
+  int64_t Round(int64_t bytes) const;
+  int64_t PageOf(const Pool& pool) const;
+  Block* NewBlock(Pool* pool, uint64_t address, int64_t size);
+  void DeleteBlock(Block* block);
+  uint64_t NextAddress(int64_t bytes);
+  bool Grant(int64_t bytes);
+  Block* FindFree(Pool& pool, int64_t size);
+  Block* NewSegment(Pool& pool, int64_t size);
+  Block* NewExpandable(Pool& pool, int64_t size);
+  Block* FindExpandable(Pool& pool, int64_t size);
+  bool Map(Block* block, int64_t size);
+  void Unmap(Block* block);
+  bool ShouldSplit(const Block& block, int64_t size) const;
+  Block* SplitOff(Block* block, int64_t size);
+  void Merge(Block* into, Block* neighbour);
+  bool ReleaseOversized(int64_t size);
+
+  AllocatorConfig config_;
+  Pool small_{.small = true, .free = {}, .unmapped = {}};
+  Pool large_;
+  std::deque<Block> storage_;
+  std::vector<Block*> recycled_;
+  std::deque<Placement> placements_;
+  uint64_t next_address_ = uint64_t{1} << 46;  // above any address that a recorded segment had
+  int64_t allocated_ = 0;
+  int64_t reserved_ = 0;
+  int64_t peak_allocated_ = 0;
+  int64_t peak_reserved_ = 0;
+  std::vector<int64_t> segments_;
+};
+
+}  // namespace oomtrace

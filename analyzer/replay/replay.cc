@@ -1,0 +1,117 @@
+#include "analyzer/replay/replay.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "absl/strings/match.h"
+
+namespace oomtrace {
+namespace {
+
+struct SegmentEvent {
+  int64_t time;
+  const DeviceAllocation* segment;
+  bool free;
+};
+
+std::vector<SegmentEvent> SegmentEvents(const Timeline& timeline) {
+  std::vector<SegmentEvent> events;
+  for (const DeviceAllocation& segment : timeline.device_allocations) {
+    if (!segment.caching_allocator || segment.device != timeline.device) continue;
+    events.push_back({segment.born, &segment, false});
+    if (segment.died != kNever) events.push_back({segment.died, &segment, true});
+  }
+  std::stable_sort(events.begin(), events.end(),
+                   [](const SegmentEvent& a, const SegmentEvent& b) { return a.time < b.time; });
+  return events;
+}
+
+}  // namespace
+
+std::vector<TimedOp> RecordedStream(const Timeline& timeline) {
+  std::vector<TimedOp> ops;
+  ops.reserve(timeline.tensors.size() * 2);
+  for (uint32_t i = 0; i < timeline.tensors.size(); ++i) {
+    const Tensor& tensor = timeline.tensors[i];
+    if (tensor.device != timeline.device || tensor.bytes <= 0) continue;
+    ops.push_back({tensor.born, i, false});
+    if (tensor.died != kNever) ops.push_back({tensor.died, i, true});
+  }
+  std::stable_sort(ops.begin(), ops.end(), [](const TimedOp& a, const TimedOp& b) {
+    if (a.time != b.time) return a.time < b.time;
+    return a.free && !b.free && a.tensor != b.tensor;
+  });
+  return ops;
+}
+
+ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config) {
+  CachingAllocator allocator(config);
+  std::unordered_map<uint32_t, CachingAllocator::Handle> live;
+  ReplayResult result;
+  for (const StreamOp& op : stream) {
+    if (op.bytes == 0) {
+      if (const auto it = live.find(op.block); it != live.end()) {
+        allocator.Free(it->second);
+        live.erase(it);
+      }
+      continue;
+    }
+    CachingAllocator::Handle handle = allocator.Allocate(op.bytes);
+    if (!handle) {
+      result.refused = op.bytes;
+      result.peak_reserved = std::max(allocator.peak_reserved(), allocator.reserved() + op.bytes);
+      result.peak_allocated = std::max(allocator.peak_allocated(), allocator.allocated() + op.bytes);
+      return result;
+    }
+    live[op.block] = handle;
+  }
+  result.fits = true;
+  result.peak_reserved = allocator.peak_reserved();
+  result.peak_allocated = allocator.peak_allocated();
+  return result;
+}
+
+AllocatorConfig RecordedConfig(const Timeline& timeline) {
+  for (const char* name : {"PYTORCH_ALLOC_CONF=", "PYTORCH_CUDA_ALLOC_CONF="}) {
+    for (const std::string& variable : timeline.process.environment) {
+      if (absl::StartsWith(variable, name)) {
+        return ParseAllocatorConfig(variable.substr(std::string(name).size()));
+      }
+    }
+  }
+  return {};
+}
+
+Fidelity CheckFidelity(const Timeline& timeline) {
+  const std::vector<SegmentEvent> recorded = SegmentEvents(timeline);
+  CachingAllocator allocator(RecordedConfig(timeline));
+  for (const SegmentEvent& event : recorded) {
+    if (!event.free) allocator.PlaceNextSegment(event.segment->bytes, event.segment->address);
+  }
+  std::unordered_map<uint32_t, CachingAllocator::Handle> live;
+  size_t next = 0;
+  for (const TimedOp& op : RecordedStream(timeline)) {
+    // A segment that went back to the device before this request: empty_cache(), or a retry after a refusal.
+    for (; next < recorded.size() && recorded[next].time <= op.time; ++next) {
+      if (recorded[next].free) allocator.EmptyCache();
+    }
+    if (!op.free) {
+      live[op.tensor] = allocator.Allocate(timeline.tensors[op.tensor].bytes);
+    } else if (const auto it = live.find(op.tensor); it != live.end()) {
+      allocator.Free(it->second);
+      live.erase(it);
+    }
+  }
+  Fidelity fidelity;
+  const std::vector<int64_t>& replayed = allocator.segments();
+  size_t position = 0;
+  for (const SegmentEvent& event : recorded) {
+    if (event.free) continue;
+    if (position < replayed.size() && replayed[position] == event.segment->bytes) ++fidelity.matched;
+    ++position;
+  }
+  fidelity.of = static_cast<int64_t>(std::max(position, replayed.size()));
+  return fidelity;
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,48 @@
+// The recorded stream of tensor allocations through the allocator model.
+//
+// A trace checks the model on itself: `Replay` must ask the device for the recorded segments in the recorded order.
+// What a change would do (another capacity, expandable segments, another micro-batch) is then a run of another
+// stream through the same model.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "analyzer/replay/caching_allocator.h"
+#include "analyzer/timeline/timeline.h"
+
+namespace oomtrace {
+
+struct StreamOp {
+  uint32_t block = 0;  // a number that an allocation and its free share
+  int64_t bytes = 0;   // of the allocation; 0: the block is freed
+};
+
+// One request after another, as the allocator met them; device `timeline.device` only.
+struct TimedOp {
+  int64_t time = 0;
+  uint32_t tensor = 0;  // index into Timeline::tensors
+  bool free = false;
+};
+std::vector<TimedOp> RecordedStream(const Timeline& timeline);
+
+struct ReplayResult {
+  bool fits = false;          // no request was refused
+  int64_t refused = 0;        // bytes of the first refused one
+  int64_t peak_reserved = 0;  // the refused request included
+  int64_t peak_allocated = 0;
+};
+ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config);
+
+// How far the model reproduces the trace. `of` is 0 where the trace has no segments to compare with.
+struct Fidelity {
+  int64_t matched = 0;
+  int64_t of = 0;
+  bool Holds() const { return of > 0 && matched == of; }
+};
+Fidelity CheckFidelity(const Timeline& timeline);
+
+// The settings that the recorded process ran with.
+AllocatorConfig RecordedConfig(const Timeline& timeline);
+
+}  // namespace oomtrace

@@ -1,0 +1,98 @@
+#include "analyzer/read/chunk_cursor.h"
+
+#include <bit>
+
+#include "absl/strings/str_cat.h"
+#include "analyzer/read/wire.h"
+#include "trace.pb.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr uint32_t kFirstPermanentField = 16;  // events are numbered below: proto/trace.proto
+constexpr int kBlockRotation = 9;              // blocks are multiples of 512 bytes
+constexpr uint32_t kReservedField = 8;
+constexpr uint32_t kDeviceField = 7;
+// Two events of one chunk half a year apart (at 4 GHz) are a flipped bit.
+constexpr uint64_t kMostTicksApart = 1ull << 56;
+
+bool HasBlock(uint32_t type) {
+  using trace::Chunk;
+  switch (type) {
+    case Chunk::kTensorAllocFieldNumber:
+    case Chunk::kTensorFreeFieldNumber:
+    case Chunk::kDeviceAllocFieldNumber:
+    case Chunk::kDeviceFreeFieldNumber:
+    case Chunk::kHostCopyFieldNumber:
+    case Chunk::kTensorRoleFieldNumber:
+    case Chunk::kHolderFieldNumber:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool HasReserved(uint32_t type) {
+  return type == trace::Chunk::kTensorAllocFieldNumber || type == trace::Chunk::kTensorFreeFieldNumber;
+}
+
+}  // namespace
+
+bool ChunkCursor::Next() {
+  while (at_ < chunk_->payload.size()) {
+    WireReader wire(chunk_->payload.substr(at_));
+    WireType type;
+    const uint32_t number = wire.Tag(&type);
+    if (!wire.ok()) return Undecodable(at_);
+    if (number >= kFirstPermanentField || type != WireType::kLength) {
+      wire.Skip(type);  // written by a later version, or interned data: not an event
+      if (!wire.ok()) return Undecodable(at_);
+      at_ += wire.offset();
+      continue;
+    }
+    record_.type = number;
+    record_.bytes = wire.Bytes();
+    if (!wire.ok() || !DecodeFields(&record_) || !Plausible(record_) || record_.field[1] > kMostTicksApart) {
+      return Undecodable(at_);
+    }
+    at_ += wire.offset();
+    ticks_ += record_.field[1];
+    record_.ticks = ticks_;
+    if (HasBlock(number)) {
+      block_ += static_cast<uint64_t>(ZigZag(record_.field[2]));
+      record_.address = std::rotl(block_, kBlockRotation);
+    }
+    if (HasReserved(number)) NoteReserved();
+    return true;
+  }
+  return false;
+}
+
+bool ChunkCursor::Undecodable(size_t offset) {
+  const size_t size = chunk_->payload.size();
+  damage_->Add(absl::StrCat("chunk at byte ", chunk_->offset, ": the event at byte ",
+                            chunk_->offset + kChunkHeaderSize + offset, " does not decode; ", size - offset,
+                            " bytes of events are lost"));
+  at_ = size;
+  return false;
+}
+
+void ChunkCursor::NoteReserved() {
+  if (!record_.has(kReservedField)) return;
+  for (auto& [device, bytes] : reserved_) {
+    if (device == record_.field[kDeviceField]) {
+      bytes = record_.field[kReservedField];
+      return;
+    }
+  }
+  reserved_.emplace_back(record_.field[kDeviceField], record_.field[kReservedField]);
+}
+
+int64_t ChunkCursor::reserved() const {
+  for (const auto& [device, bytes] : reserved_) {
+    if (device == record_.field[kDeviceField]) return static_cast<int64_t>(bytes);
+  }
+  return -1;
+}
+
+}  // namespace oomtrace

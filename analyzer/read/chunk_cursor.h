@@ -1,0 +1,43 @@
+// Walks the events of one chunk, in the order in which its thread wrote them.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "analyzer/read/chunk_list.h"
+#include "analyzer/read/damage_log.h"
+#include "analyzer/read/record.h"
+
+namespace oomtrace {
+
+class ChunkCursor {
+ public:
+  // `chunk` outlives the cursor. Stands before the first event.
+  ChunkCursor(const Chunk* chunk, DamageLog* damage) : chunk_(chunk), damage_(damage), ticks_(chunk->base_ticks) {}
+
+  // Moves to the next event. False at the end of what was committed, or at the first record that does not decode:
+  // what follows it cannot be trusted either, since times and addresses are differences. The latter is noted.
+  bool Next();
+
+  const Record& record() const { return record_; }
+  const Chunk& chunk() const { return *chunk_; }
+
+  // What the caching allocator has reserved on the record's device, the last value that this chunk said; -1 where it
+  // has said nothing yet.
+  int64_t reserved() const;
+
+ private:
+  bool Undecodable(size_t offset);
+  void NoteReserved();
+
+  const Chunk* chunk_;
+  DamageLog* damage_;
+  size_t at_ = 0;  // in the payload
+  uint64_t ticks_;
+  uint64_t block_ = 0;  // the address before, rotated right by 9 bits
+  Record record_;
+  std::vector<std::pair<uint64_t, uint64_t>> reserved_;  // device, bytes
+};
+
+}  // namespace oomtrace

@@ -1,0 +1,125 @@
+#include "analyzer/read/dispatch.h"
+
+#include "trace.pb.h"
+
+namespace oomtrace {
+namespace {
+
+using Fields = trace::Chunk;
+
+// The decoder has checked sizes, ids and devices against their ranges: Plausible() in record.h.
+int64_t Size(const Record& record, uint32_t number) { return static_cast<int64_t>(record.field[number]); }
+uint32_t Id(const Record& record, uint32_t number) { return static_cast<uint32_t>(record.field[number]); }
+int32_t DeviceOf(const Record& record) { return static_cast<int32_t>(record.field[7]); }
+
+void TensorAlloc(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
+  const Record& record = cursor.record();
+  sink->OnTensorAlloc({.time = time,
+                       .address = record.address,
+                       .bytes = Size(record, 3),
+                       .stack = Id(record, 4),
+                       .layout = Id(record, 5),
+                       .context = Id(record, 6),
+                       .device = DeviceOf(record),
+                       .reserved = cursor.reserved()});
+}
+
+void TensorFree(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
+  const Record& record = cursor.record();
+  sink->OnTensorFree({.time = time,
+                      .address = record.address,
+                      .bytes = Size(record, 3),
+                      .device = DeviceOf(record),
+                      .reserved = cursor.reserved()});
+}
+
+void DeviceAlloc(const Record& record, int64_t time, EventSink* sink) {
+  sink->OnDeviceAlloc({.time = time,
+                       .address = record.address,
+                       .bytes = Size(record, 3),
+                       .stack = Id(record, 4),
+                       .library = Id(record, 5),
+                       .api = Id(record, 6),
+                       .device = DeviceOf(record),
+                       .result = Id(record, 8)});
+}
+
+void OutOfMemory(const Record& record, int64_t time, EventSink* sink) {
+  sink->OnOutOfMemory({.time = time,
+                       .source = static_cast<trace::OutOfMemory::Source>(record.field[2]),
+                       .bytes = Size(record, 3),
+                       .stack = Id(record, 4),
+                       .layout = Id(record, 5),
+                       .context = Id(record, 6),
+                       .device = DeviceOf(record),
+                       .allocated = Size(record, 8),
+                       .reserved = Size(record, 9),
+                       .device_free = Size(record, 10),
+                       .device_total = Size(record, 11)});
+}
+
+void TensorRole(const Record& record, int64_t time, EventSink* sink) {
+  sink->OnTensorRole({.time = time,
+                      .address = record.address,
+                      .bytes = Size(record, 3),
+                      .role = static_cast<trace::TensorRole::Role>(record.field[4]),
+                      .name = Id(record, 5),
+                      .owner = record.field[6],
+                      .device = DeviceOf(record),
+                      .layout = Id(record, 8)});
+}
+
+bool GpuProcesses(const Record& record, int64_t time, EventSink* sink) {
+  trace::GpuProcesses message;
+  if (!message.ParseFromArray(record.bytes.data(), static_cast<int>(record.bytes.size()))) return false;
+  sink->OnGpuProcesses(time, message);
+  return true;
+}
+
+}  // namespace
+
+bool Dispatch(const ChunkCursor& cursor, const TickClock& clock, EventSink* sink) {
+  const Record& record = cursor.record();
+  const int64_t time = clock.Nanoseconds(record.ticks);
+  switch (record.type) {
+    case Fields::kTensorAllocFieldNumber:
+      TensorAlloc(cursor, time, sink);
+      return true;
+    case Fields::kTensorFreeFieldNumber:
+      TensorFree(cursor, time, sink);
+      return true;
+    case Fields::kDeviceAllocFieldNumber:
+      DeviceAlloc(record, time, sink);
+      return true;
+    case Fields::kDeviceFreeFieldNumber:
+      sink->OnDeviceFree({time, record.address, Id(record, 5), Id(record, 6), DeviceOf(record)});
+      return true;
+    case Fields::kMemoryInfoFieldNumber:
+      sink->OnMemoryInfo({time, DeviceOf(record), Size(record, 8), Size(record, 9)});
+      return true;
+    case Fields::kPhaseFieldNumber:
+      sink->OnPhase({time, static_cast<trace::Phase::Kind>(record.field[2]), record.field[3], cursor.chunk().thread});
+      return true;
+    case Fields::kHostCopyFieldNumber:
+      sink->OnHostCopy({time, record.address, Size(record, 3), DeviceOf(record)});
+      return true;
+    case Fields::kOutOfMemoryFieldNumber:
+      OutOfMemory(record, time, sink);
+      return true;
+    case Fields::kTensorRoleFieldNumber:
+      TensorRole(record, time, sink);
+      return true;
+    case Fields::kGpuProcessesFieldNumber:
+      return GpuProcesses(record, time, sink);
+    case Fields::kHolderFieldNumber:
+      sink->OnHolder({time, record.address, Id(record, 3)});
+      return true;
+    case Fields::kExitFieldNumber:
+      sink->OnExit({time, static_cast<int64_t>(static_cast<int32_t>(record.field[2]))});
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace oomtrace

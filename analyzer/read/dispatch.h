@@ -1,0 +1,14 @@
+// Turns a record into the event it is and hands it to a sink.
+#pragma once
+
+#include "analyzer/read/chunk_cursor.h"
+#include "analyzer/read/clock.h"
+#include "analyzer/read/events.h"
+
+namespace oomtrace {
+
+// Hands on the record under `cursor`. False where it is of a kind that this reader does not know, or, for the one
+// event that is not plain varints, does not parse.
+bool Dispatch(const ChunkCursor& cursor, const TickClock& clock, EventSink* sink);
+
+}  // namespace oomtrace

@@ -1,0 +1,83 @@
+#include "analyzer/read/record.h"
+
+#include "analyzer/read/wire.h"
+#include "trace.pb.h"
+
+namespace oomtrace {
+namespace {
+
+using Fields = trace::Chunk;
+
+constexpr uint64_t kMostBytes = 1ull << 48;
+constexpr uint64_t kMostDevices = 256;
+constexpr uint64_t kMostId = UINT32_MAX;
+
+constexpr uint32_t Bit(uint32_t number) { return 1u << number; }
+
+// Which field numbers of an event hold sizes, device indices and ids, by the number of the event in trace::Chunk.
+struct Meaning {
+  uint32_t sizes = 0;
+  uint32_t ids = 0;
+  uint32_t device = 7;
+};
+
+Meaning MeaningOf(uint32_t type) {
+  switch (type) {
+    case Fields::kTensorAllocFieldNumber:
+      return {Bit(3) | Bit(8), Bit(4) | Bit(5) | Bit(6)};
+    case Fields::kTensorFreeFieldNumber:
+      return {Bit(3) | Bit(8), 0};
+    case Fields::kDeviceAllocFieldNumber:
+      return {Bit(3), Bit(4) | Bit(5) | Bit(6) | Bit(8)};
+    case Fields::kDeviceFreeFieldNumber:
+      return {0, Bit(5) | Bit(6)};
+    case Fields::kMemoryInfoFieldNumber:
+      return {Bit(8) | Bit(9), 0};
+    case Fields::kPhaseFieldNumber:
+      return {0, Bit(2)};
+    case Fields::kHostCopyFieldNumber:
+      return {Bit(3), 0};
+    case Fields::kOutOfMemoryFieldNumber:
+      return {Bit(3) | Bit(8) | Bit(9) | Bit(10) | Bit(11), Bit(2) | Bit(4) | Bit(5) | Bit(6)};
+    case Fields::kTensorRoleFieldNumber:
+      return {Bit(3), Bit(4) | Bit(5) | Bit(8)};
+    case Fields::kGpuProcessesFieldNumber:
+      return {Bit(3) | Bit(4), 0, 2};
+    case Fields::kHolderFieldNumber:
+      return {0, Bit(3)};
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+bool DecodeFields(Record* record) {
+  record->present = 0;
+  record->field.fill(0);
+  WireReader wire(record->bytes);
+  while (!wire.done()) {
+    WireType type;
+    const uint32_t number = wire.Tag(&type);
+    if (!wire.ok()) return false;
+    if (type == WireType::kVarint && number < Record::kFields) {
+      record->field[number] = wire.Varint();
+      record->present |= Bit(number);
+    } else {
+      wire.Skip(type);
+    }
+  }
+  return wire.ok();
+}
+
+bool Plausible(const Record& record) {
+  const Meaning meaning = MeaningOf(record.type);
+  for (uint32_t number = 1; number < Record::kFields; ++number) {
+    const uint64_t value = record.field[number];
+    if ((meaning.sizes & Bit(number)) != 0 && value > kMostBytes) return false;
+    if ((meaning.ids & Bit(number)) != 0 && value > kMostId) return false;
+  }
+  return record.field[meaning.device] < kMostDevices;
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,125 @@
+#include "analyzer/read/trace_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "analyzer/read/chunk_cursor.h"
+#include "analyzer/read/dispatch.h"
+
+namespace oomtrace {
+namespace {
+
+// Cursors by the ticks of the event they stand on, then by the order in which their chunks were taken: a heap whose
+// top is the earliest. Chunks are opened when the merge reaches their base, so few are open at any time.
+class ChunkMerge {
+ public:
+  ChunkMerge(const std::vector<Chunk>& chunks, DamageLog* damage) : damage_(damage) {
+    for (const Chunk& chunk : chunks) {
+      if (chunk.kind != ChunkKind::kPermanent) waiting_.push_back(&chunk);
+    }
+    std::stable_sort(waiting_.begin(), waiting_.end(),
+                     [](const Chunk* a, const Chunk* b) { return a->base_ticks > b->base_ticks; });
+    OpenDue();
+  }
+
+  bool done() const { return open_.empty(); }
+  const ChunkCursor& top() const { return *open_.front(); }
+
+  void Next() {
+    // Most of the time one thread allocates: as long as its next event is the earliest, the heap stays as it is.
+    if (open_.front()->Next()) {
+      SinkTop();
+    } else {
+      std::pop_heap(open_.begin(), open_.end(), Later);
+      open_.pop_back();
+    }
+    OpenDue();
+  }
+
+ private:
+  using Cursor = std::unique_ptr<ChunkCursor>;
+
+  static bool Later(const Cursor& a, const Cursor& b) {
+    return std::pair(a->record().ticks, a->chunk().sequence) > std::pair(b->record().ticks, b->chunk().sequence);
+  }
+
+  void SinkTop() {
+    for (size_t parent = 0;;) {
+      size_t earliest = parent;
+      for (size_t child = 2 * parent + 1; child <= 2 * parent + 2 && child < open_.size(); ++child) {
+        if (Later(open_[earliest], open_[child])) earliest = child;
+      }
+      if (earliest == parent) return;
+      std::swap(open_[parent], open_[earliest]);
+      parent = earliest;
+    }
+  }
+
+  void OpenDue() {
+    while (!waiting_.empty() && (open_.empty() || waiting_.back()->base_ticks <= open_.front()->record().ticks)) {
+      auto cursor = std::make_unique<ChunkCursor>(waiting_.back(), damage_);
+      waiting_.pop_back();
+      if (!cursor->Next()) continue;
+      open_.push_back(std::move(cursor));
+      std::push_heap(open_.begin(), open_.end(), Later);
+    }
+  }
+
+  DamageLog* damage_;
+  std::vector<const Chunk*> waiting_;  // the next to open at the back
+  std::vector<Cursor> open_;
+};
+
+}  // namespace
+
+TraceReader::TraceReader(std::string name, FileHeader header, std::vector<Chunk> chunks, Tables tables,
+                         DamageLog damage)
+    : name_(std::move(name)),
+      header_(std::move(header)),
+      chunks_(std::move(chunks)),
+      tables_(std::move(tables)),
+      clock_(header_, chunks_),
+      damage_(std::move(damage)) {
+  RepairBaseTicks(header_, clock_, &chunks_, &damage_);
+}
+
+absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::Open(const std::string& path) {
+  absl::StatusOr<MappedFile> file = MappedFile::Open(path);
+  if (!file.ok()) return file.status();
+  absl::StatusOr<std::unique_ptr<TraceReader>> reader = FromBytes(file->bytes(), path);
+  if (reader.ok()) (*reader)->file_ = *std::move(file);
+  return reader;
+}
+
+absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::FromBytes(std::string_view bytes, const std::string& name) {
+  DamageLog damage;
+  absl::StatusOr<FileHeader> header = ParseFileHeader(bytes, name, &damage);
+  if (!header.ok()) return header.status();
+  std::vector<Chunk> chunks = ListChunks(bytes, *header, &damage);
+  if (chunks.empty() && !damage.empty()) {
+    return absl::DataLossError(absl::StrCat(name, ": no chunk of it can be read: ", damage.Lines().front(),
+                                            ". Copy the trace again, or record again"));
+  }
+  Tables tables = ReadTables(chunks, &damage);
+  return std::unique_ptr<TraceReader>(
+      new TraceReader(name, *std::move(header), std::move(chunks), std::move(tables), std::move(damage)));
+}
+
+int64_t TraceReader::ReadEvents(EventSink* sink) {
+  event_damage_ = DamageLog();
+  int64_t events = 0;
+  for (ChunkMerge merge(chunks_, &event_damage_); !merge.done(); merge.Next()) {
+    events += Dispatch(merge.top(), clock_, sink);
+  }
+  return events;
+}
+
+std::vector<std::string> TraceReader::damage() const {
+  std::vector<std::string> lines = damage_.Lines();
+  const std::vector<std::string> more = event_damage_.Lines();
+  lines.insert(lines.end(), more.begin(), more.end());
+  return lines;
+}
+
+}  // namespace oomtrace

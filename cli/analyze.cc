@@ -1,0 +1,133 @@
+// oomtrace analyze: the verdict of one or several traces.
+#include "analyzer/analyze.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_join.h"
+#include "analyzer/render/json.h"
+#include "analyzer/render/text.h"
+#include "cli/subcommands.h"
+#include "cli/trace_files.h"
+#include "report.pb.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr char kFooter[] = R"(Examples:
+  oomtrace analyze
+  oomtrace analyze job.oomtrace
+  oomtrace analyze --format json job.oomtrace | jq .pattern
+  oomtrace analyze traces/*.oomtrace
+
+Without TRACE: the newest *.oomtrace of the working directory, else of $OOMTRACE_DIR. Several traces (the ranks of one
+job) are analysed one after another. JSON is one object for one trace and an array for several, in the order given;
+traces that cannot be read are left out of it and reported on stderr.
+
+Exit status: 0 no trace died of memory, 3 an out-of-memory was diagnosed in at least one, 1 wrong arguments or a file
+that is missing or no trace, 2 a trace is damaged beyond use (1 and 2 win over 3).)";
+
+struct Options {
+  std::vector<std::string> traces;
+  std::string format = "text";
+  std::string color = "auto";
+};
+
+bool UseColor(const std::string& choice) {
+  if (choice != "auto") return choice == "always";
+  // https://no-color.org
+  const char* no_color = std::getenv("NO_COLOR");
+  return isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
+}
+
+int Columns() {
+  constexpr int kDefault = 100;
+  winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kDefault;
+  return std::clamp<int>(size.ws_col, 80, kDefault);
+}
+
+// `worst`: 1 and 2 win over 3, 3 over 0.
+int Worse(int a, int b) {
+  const auto rank = [](int status) { return status == kExitOutOfMemory ? 1 : status == kExitHealthy ? 0 : 2; };
+  return rank(b) > rank(a) ? b : a;
+}
+
+int ExitStatusOf(const absl::Status& error) { return absl::IsDataLoss(error) ? kExitDamaged : kExitUsage; }
+
+void Print(const std::vector<report::Report>& reports, const Options& options) {
+  if (options.format == "json") {
+    std::vector<std::string> texts;
+    texts.reserve(reports.size());
+    for (const report::Report& report : reports) texts.push_back(RenderJson(report));
+    const bool one = options.traces.size() == 1;
+    if (one && texts.empty()) return;
+    std::printf("%s\n", one ? texts.front().c_str() : ("[" + absl::StrJoin(texts, ",\n") + "]").c_str());
+    return;
+  }
+  TextOptions text;
+  text.color = UseColor(options.color);
+  text.width = Columns();
+  for (size_t i = 0; i < reports.size(); ++i) {
+    std::printf("%s%s", i == 0 ? "" : "\n", RenderText(reports[i], text).c_str());
+  }
+}
+
+int Analyze(Options options) {
+  if (options.traces.empty()) {
+    const auto newest = NewestTrace();
+    if (!newest.ok()) {
+      PrintError(std::string(newest.status().message()),
+                 "name a trace: oomtrace analyze TRACE; `oomtrace run -- python train.py` makes one");
+      return kExitUsage;
+    }
+    options.traces.push_back(newest->string());
+  }
+  int status = kExitHealthy;
+  std::vector<report::Report> reports;
+  for (const std::string& trace : options.traces) {
+    absl::StatusOr<report::Report> report = AnalyzeTrace(trace, AnalyzeOptions{});
+    if (!report.ok()) {
+      PrintError(std::string(report.status().message()), "");
+      status = Worse(status, ExitStatusOf(report.status()));
+      continue;
+    }
+    status = Worse(status, report->out_of_memory().happened() ? kExitOutOfMemory : kExitHealthy);
+    reports.push_back(*std::move(report));
+  }
+  Print(reports, options);
+  return status;
+}
+
+}  // namespace
+
+void AddAnalyze(CLI::App& app, Invocation& invocation) {
+  CLI::App* command = app.add_subcommand("analyze", "Say why a recorded job ran out of memory");
+  auto options = std::make_shared<Options>();
+  command->add_option("TRACE", options->traces, "Traces to analyse (default: the newest)");
+  command->add_option("--format", options->format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->type_name("FORMAT")
+      ->capture_default_str();
+  command->add_option("--color", options->color, "auto, always or never")
+      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->type_name("WHEN")
+      ->capture_default_str();
+  command->footer(kFooter);
+  command->callback([options, &invocation] {
+    // What follows a "--" are traces too: names that start with a dash.
+    options->traces.insert(options->traces.end(), invocation.command.begin(), invocation.command.end());
+    invocation.exit_status = Analyze(*options);
+  });
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,91 @@
+#include "cli/gpu_choice.h"
+
+#include <algorithm>
+#include <cctype>
+#include <numeric>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "simgpu/devices.h"
+
+namespace oomtrace {
+namespace {
+
+std::string LettersAndDigits(std::string_view name) {
+  std::string plain;
+  for (char c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)))
+      plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return plain;
+}
+
+// Levenshtein's distance.
+size_t Distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replace = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replace, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+absl::StatusOr<int64_t> Size(const char* option, const std::string& text) {
+  const std::optional<int64_t> bytes = simgpu::ParseBytes(text);
+  if (bytes) return *bytes;
+  return absl::InvalidArgumentError(
+      absl::StrCat(option, " ", text, ": not a size; write it as 1.97GiB, 512MiB or a number of bytes"));
+}
+
+}  // namespace
+
+std::string NearestGpu(const std::string& name) {
+  const std::string wanted = LettersAndDigits(name);
+  const auto models = simgpu::GpuModels();
+  const auto nearest = std::min_element(models.begin(), models.end(), [&](const auto& a, const auto& b) {
+    return Distance(wanted, LettersAndDigits(a.name)) < Distance(wanted, LettersAndDigits(b.name));
+  });
+  return nearest->name;
+}
+
+absl::Status ChooseGpu(const GpuRequest& request, Environment& environment) {
+  const std::optional<simgpu::GpuModel> model = simgpu::FindGpu(request.gpu);
+  if (!model) {
+    return absl::InvalidArgumentError(absl::StrCat("--gpu ", request.gpu, ": no such card; did you mean ",
+                                                   NearestGpu(request.gpu), "? Known are ", simgpu::GpuNames(),
+                                                   "; or give a size of at least 64MiB, such as 12GiB"));
+  }
+  const bool is_size = std::string_view(model->name) == "custom";
+  environment.Set("OOMTRACE_SIM_GPU", is_size ? absl::StrCat(model->total_bytes) : model->name);
+  environment.Set("OOMTRACE_SIM_CAPACITY", is_size ? absl::StrCat(model->total_bytes) : "");
+  int64_t taken = 0;
+  if (!request.other.empty()) {
+    const absl::StatusOr<int64_t> bytes = Size("--other", request.other);
+    if (!bytes.ok()) return bytes.status();
+    taken += *bytes;
+    environment.Set("OOMTRACE_SIM_OTHER", absl::StrCat(*bytes));
+  }
+  if (!request.context.empty()) {
+    const absl::StatusOr<int64_t> bytes = Size("--context", request.context);
+    if (!bytes.ok()) return bytes.status();
+    taken += *bytes;
+    environment.Set("OOMTRACE_SIM_CONTEXT", absl::StrCat(*bytes));
+  }
+  if (taken > model->total_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("--other and --context together are ", taken,
+                                                   " bytes, but the card has only ", model->total_bytes));
+  }
+  environment.Set("OOMTRACE_SIM_DEVICES", absl::StrCat(request.gpus));
+  return absl::OkStatus();
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,53 @@
+#include "cli/gpu_choice.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace oomtrace {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ChooseGpu, ANamedCardIsCanonicalAndHasNoCapacityOfItsOwn) {
+  Environment environment;
+  environment.Set("OOMTRACE_SIM_CAPACITY", "17");
+  ASSERT_TRUE(ChooseGpu({"RTX 4070", "", "", 2}, environment).ok());
+  EXPECT_EQ(environment.Get("OOMTRACE_SIM_GPU"), "rtx4070");
+  EXPECT_EQ(environment.Get("OOMTRACE_SIM_CAPACITY"), "");
+  EXPECT_EQ(environment.Get("OOMTRACE_SIM_DEVICES"), "2");
+}
+
+TEST(ChooseGpu, ASizeIsACapacity) {
+  Environment environment;
+  ASSERT_TRUE(ChooseGpu({"12GiB", "1.5GiB", "256MiB", 1}, environment).ok());
+  EXPECT_EQ(environment.Get("OOMTRACE_SIM_CAPACITY"), "12884901888");
+  EXPECT_EQ(environment.Get("OOMTRACE_SIM_OTHER"), "1610612736");
+  EXPECT_EQ(environment.Get("OOMTRACE_SIM_CONTEXT"), "268435456");
+}
+
+TEST(ChooseGpu, AnUnknownCardIsAnsweredWithTheNearestAndAll) {
+  Environment environment;
+  const absl::Status status = ChooseGpu({"rtx4071", "", "", 1}, environment);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean rtx4070"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a100-80gb"));
+}
+
+TEST(ChooseGpu, ABadSizeNamesTheOption) {
+  Environment environment;
+  const absl::Status status = ChooseGpu({"rtx4070", "two", "", 1}, environment);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--other two"));
+}
+
+TEST(ChooseGpu, OthersCannotHoldMoreThanTheCard) {
+  Environment environment;
+  EXPECT_FALSE(ChooseGpu({"8GiB", "7GiB", "2GiB", 1}, environment).ok());
+}
+
+TEST(NearestGpu, IgnoresCaseAndPunctuation) {
+  EXPECT_EQ(NearestGpu("A100 80 G"), "a100-80gb");
+  EXPECT_EQ(NearestGpu("H-200"), "h200");
+}
+
+}  // namespace
+}  // namespace oomtrace

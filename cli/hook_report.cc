@@ -1,0 +1,87 @@
+#include "cli/hook_report.h"
+
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "analyzer/read/trace_reader.h"
+
+namespace oomtrace {
+namespace {
+
+const char* StateName(trace::Hook::State state) {
+  switch (state) {
+    case trace::Hook::HOOKED:
+      return "hooked";
+    case trace::Hook::MISSING:
+      return "missing";
+    case trace::Hook::NOT_LOADED:
+      return "not loaded";
+    case trace::Hook::DISABLED:
+      return "disabled";
+    default:
+      return "unknown";
+  }
+}
+
+// One line a library: "libc10.so  3 hooked"; then one line for each function that is not hooked, with the reason.
+std::string HookLines(const std::vector<trace::Hook>& hooks) {
+  std::map<std::string, std::vector<const trace::Hook*>> by_library;
+  for (const trace::Hook& hook : hooks) by_library[hook.library()].push_back(&hook);
+  std::string text;
+  for (const auto& [library, functions] : by_library) {
+    std::map<std::string, int> counts;
+    for (const trace::Hook* hook : functions) ++counts[StateName(hook->state())];
+    std::vector<std::string> parts;
+    for (const auto& [state, count] : counts) parts.push_back(absl::StrCat(count, " ", state));
+    absl::StrAppendFormat(&text, "  %-24s %s\n", library.empty() ? "(any)" : library, absl::StrJoin(parts, ", "));
+    for (const trace::Hook* hook : functions) {
+      if (hook->state() == trace::Hook::HOOKED && hook->reason().empty()) continue;
+      absl::StrAppendFormat(&text, "    %s: %s%s\n", hook->name(), StateName(hook->state()),
+                            hook->reason().empty() ? "" : absl::StrCat(" (", hook->reason(), ")"));
+    }
+  }
+  return text.empty() ? "  the trace does not list its hooks\n" : text;
+}
+
+std::string LossLines(const FileHeader& header) {
+  std::string text;
+  const auto line = [&text](uint64_t count, const char* what) {
+    if (count != 0) absl::StrAppend(&text, "  ", count, " ", what, "\n");
+  };
+  line(header.events_dropped, "events dropped");
+  line(header.chunks_recycled, "chunks recycled: the budget was full, their events are lost");
+  line(header.events_folded, "events folded into summaries");
+  line(header.device_calls_unhooked, "device calls that no hook understood");
+  line(header.stacks_missed, "Python stacks that could not be taken");
+  return text.empty() ? "  nothing was lost\n" : text;
+}
+
+}  // namespace
+
+absl::StatusOr<HookReport> ReportHooks(const std::string& trace) {
+  const auto opened = TraceReader::Open(trace);
+  if (!opened.ok()) return opened.status();
+  TraceReader& reader = **opened;
+  EventSink nothing;
+  const int64_t events = reader.ReadEvents(&nothing);
+  const trace::Process& process = reader.tables().process;
+
+  HookReport report;
+  report.recording = reader.header().state == static_cast<uint32_t>(RecorderState::kRecording) && events > 0;
+  report.text = absl::StrFormat("%s: process %d, %d events, recorder %s\n", trace, reader.header().pid, events,
+                                RecorderStateText(reader.header()));
+  absl::StrAppendFormat(&report.text, "  python %s, torch %s, CUDA %s%s\n", process.python_version(),
+                        process.torch_version(), process.cuda_version(),
+                        process.simulated() ? ", on the simulated GPU" : "");
+  absl::StrAppend(&report.text, "Hooks\n", HookLines(reader.tables().hooks), "Losses\n", LossLines(reader.header()));
+  if (!reader.tables().notes.empty()) absl::StrAppend(&report.text, "Notes\n");
+  for (const std::string& note : reader.tables().notes) absl::StrAppend(&report.text, "  ", note, "\n");
+  if (!reader.damage().empty()) absl::StrAppend(&report.text, "Damage\n");
+  for (const std::string& damage : reader.damage()) absl::StrAppend(&report.text, "  ", damage, "\n");
+  return report;
+}
+
+}  // namespace oomtrace

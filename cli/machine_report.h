@@ -1,0 +1,15 @@
+// What this machine offers for recording and simulating, as text.
+#pragma once
+
+#include <string>
+
+namespace oomtrace {
+
+struct MachineReport {
+  std::string text;         // several lines, each ended
+  bool can_record = false;  // the recorder is there and loads into this machine's Python
+};
+
+MachineReport ReportMachine();
+
+}  // namespace oomtrace

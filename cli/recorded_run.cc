@@ -1,0 +1,116 @@
+#include "cli/recorded_run.h"
+
+#include <cstdio>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/launch.h"
+#include "cli/python_probe.h"
+#include "cli/trace_end.h"
+#include "cli/trace_files.h"
+
+namespace oomtrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+void ReportLaunchFailure(const absl::Status& status, Invocation& invocation) {
+  if (absl::IsNotFound(status)) {
+    PrintError(std::string(status.message()), "check the spelling, and that it is in PATH");
+    invocation.exit_status = kExitNotFound;
+  } else if (absl::IsPermissionDenied(status)) {
+    PrintError(std::string(status.message()),
+               "is it a program? `chmod +x` makes a script one; or start it by its interpreter");
+    invocation.exit_status = kExitNotExecutable;
+  } else {
+    PrintError(std::string(status.message()), "");
+    invocation.exit_status = kExitUsage;
+  }
+}
+
+std::string Ending(const Outcome& outcome) {
+  return outcome.signal != 0 ? absl::StrCat("was killed by signal ", outcome.signal)
+                             : absl::StrCat("ended with status ", outcome.exit_status);
+}
+
+// At the end of a job that ran out of memory the recorder itself says where the trace is; a job that was killed
+// cannot.
+void PointAtTrace(const Outcome& outcome, const std::vector<fs::path>& traces) {
+  if (outcome.exit_status == 0) return;
+  for (const fs::path& trace : traces) {
+    if (RecorderAnnounced(trace)) return;
+  }
+  const std::string path = traces.front().string();
+  std::fprintf(stderr, "oomtrace: the job %s; its trace is %s; run: oomtrace analyze %s\n", Ending(outcome).c_str(),
+               path.c_str(), path.c_str());
+}
+
+// A job that left no trace touched no CUDA memory. Where the reason is the interpreter's PyTorch, say so.
+void ExplainMissingTrace(const RecordedRun& run, const std::string& command) {
+  const std::string interpreter = InterpreterOf(command, run.environment);
+  if (interpreter.empty()) return;
+  const std::optional<PythonTorch> found = ProbePython(interpreter, run.environment);
+  if (!found) return;
+  const std::string problem = TorchProblem(*found);
+  if (!problem.empty()) std::fprintf(stderr, "oomtrace: nothing was recorded: %s\n", problem.c_str());
+}
+
+}  // namespace
+
+bool HasCommand(const std::string& subcommand, const std::vector<std::string>& extras, Invocation& invocation) {
+  invocation.exit_status = kExitUsage;
+  if (!extras.empty()) {
+    const std::string typed = absl::StrJoin(extras, " ");
+    if (extras.front().starts_with("-")) {
+      PrintError(absl::StrCat(subcommand, ": unknown option ", extras.front()),
+                 absl::StrCat("`oomtrace ", subcommand, " --help` lists the options; the command's own go after `--`"));
+    } else {
+      PrintError(absl::StrCat(subcommand, ": unexpected '", extras.front(), "'"),
+                 absl::StrCat("the command goes after `--`: oomtrace ", subcommand, " -- ", typed,
+                              invocation.command.empty() ? "" : " ", absl::StrJoin(invocation.command, " ")));
+    }
+    return false;
+  }
+  if (invocation.command.empty()) {
+    PrintError(absl::StrCat(subcommand, ": no command was given"),
+               absl::StrCat("the command goes after `--`: oomtrace ", subcommand, " -- python train.py"));
+    return false;
+  }
+  return true;
+}
+
+void RunRecorded(RecordedRun run, Invocation& invocation) {
+  fs::path output;
+  if (run.record && !run.output.empty()) {
+    output = fs::absolute(run.output).lexically_normal();
+    if (absl::Status status = PrepareOutput(output); !status.ok()) {
+      PrintError(std::string(status.message()), "");
+      invocation.exit_status = kExitUsage;
+      return;
+    }
+    run.environment.Set("OOMTRACE_FILE", output.string());
+  }
+  run.environment.Preload(run.libraries);
+  const std::string folder = run.environment.Get("OOMTRACE_DIR");
+  const TraceWatch watch(output, folder.empty() ? fs::path(".") : fs::path(folder));
+
+  const absl::StatusOr<Outcome> outcome = Launch(invocation.command, run.environment);
+  if (!outcome.ok()) {
+    ReportLaunchFailure(outcome.status(), invocation);
+    return;
+  }
+  invocation.exit_status = outcome->exit_status;
+  invocation.signal = outcome->signal;
+  if (!run.record || !run.announce) return;
+  const std::vector<fs::path> traces = watch.NewTraces();
+  if (traces.empty()) {
+    ExplainMissingTrace(run, invocation.command.front());
+  } else {
+    PointAtTrace(*outcome, traces);
+  }
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,29 @@
+// What `run`, `dryrun` and `doctor -- CMD` share: start a command with libraries preloaded, then say what it left.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/environment.h"
+#include "cli/invocation.h"
+
+namespace oomtrace {
+
+struct RecordedRun {
+  Environment environment = Environment::Inherited();
+  std::vector<std::string> libraries;  // to preload, in order
+  std::string output;                  // -o, "" for the recorder's own choice of name
+  bool record = true;
+  bool announce = true;  // say where the trace is
+};
+
+// Complains and sets the exit status where the command is missing: no "--", or nothing after it.
+bool HasCommand(const std::string& subcommand, const std::vector<std::string>& extras, Invocation& invocation);
+
+// Runs invocation.command and leaves its status, or signal, in `invocation`. Afterwards tells on stderr where the
+// trace is if the job died and the recorder had no chance to say so, and why there is no trace where PyTorch is not
+// what it should be.
+void RunRecorded(RecordedRun run, Invocation& invocation);
+
+}  // namespace oomtrace

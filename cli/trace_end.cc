@@ -1,0 +1,29 @@
+#include "cli/trace_end.h"
+
+#include "analyzer/read/trace_reader.h"
+
+namespace oomtrace {
+namespace {
+
+class EndSink : public EventSink {
+ public:
+  void OnOutOfMemory(const OutOfMemoryEvent& event) override { out_of_memory_ = true; }
+  void OnExit(const ExitEvent& event) override { exited_ = true; }
+  bool announced() const { return out_of_memory_ && exited_; }
+
+ private:
+  bool out_of_memory_ = false;
+  bool exited_ = false;
+};
+
+}  // namespace
+
+bool RecorderAnnounced(const std::filesystem::path& trace) {
+  const auto reader = TraceReader::Open(trace.string());
+  if (!reader.ok()) return false;
+  EndSink sink;
+  (*reader)->ReadEvents(&sink);
+  return sink.announced();
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,39 @@
+// Finds traces on disk.
+#pragma once
+
+#include <filesystem>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace oomtrace {
+
+// All *.oomtrace files of a folder, newest first; none where the folder cannot be read.
+std::vector<std::filesystem::path> TracesIn(const std::filesystem::path& folder);
+
+// The newest trace of the working directory, else of $OOMTRACE_DIR. NotFound says where was looked.
+absl::StatusOr<std::filesystem::path> NewestTrace();
+
+// Makes way for a trace at `path`: the folder must be writable, an older trace there is removed, and any other file
+// is left alone with an error.
+absl::Status PrepareOutput(const std::filesystem::path& path);
+
+// Tells which traces a command leaves: those in the folder where the recorder writes that were not there before.
+class TraceWatch {
+ public:
+  // `output`: as given by -o (then traces of child processes stand beside it), or empty: `folder` is watched.
+  TraceWatch(const std::filesystem::path& output, const std::filesystem::path& folder);
+
+  // The new ones, newest first, the one at `output` in front.
+  std::vector<std::filesystem::path> NewTraces() const;
+
+ private:
+  std::filesystem::path output_;
+  std::filesystem::path folder_;
+  std::set<std::filesystem::path> before_;
+};
+
+}  // namespace oomtrace

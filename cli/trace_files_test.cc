@@ -1,0 +1,95 @@
+#include "cli/trace_files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+
+namespace oomtrace {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class TraceFiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "/oomtrace_files_XXXXXX";
+    folder_ = mkdtemp(name.data());
+    before_ = fs::current_path();
+    fs::current_path(folder_);
+    unsetenv("OOMTRACE_DIR");
+  }
+  void TearDown() override {
+    fs::current_path(before_);
+    fs::remove_all(folder_);
+  }
+
+  // `age`: seconds since it was written.
+  fs::path Write(const std::string& name, int age, const std::string& content = "OOMTRACE") {
+    const fs::path path = folder_ / name;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path) << content;
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::seconds(age));
+    return path;
+  }
+
+  fs::path folder_;
+  fs::path before_;
+};
+
+TEST_F(TraceFiles, NewestIsByTimeNotByName) {
+  Write("a.oomtrace", 10);
+  Write("b.oomtrace", 20);
+  Write("c.txt", 0);
+  EXPECT_EQ(*NewestTrace(), "a.oomtrace");
+}
+
+TEST_F(TraceFiles, TheWorkingDirectoryComesBeforeTheVariable) {
+  Write("elsewhere/new.oomtrace", 0);
+  setenv("OOMTRACE_DIR", (folder_ / "elsewhere").c_str(), 1);
+  EXPECT_EQ(*NewestTrace(), folder_ / "elsewhere/new.oomtrace");
+  Write("old.oomtrace", 1000);
+  EXPECT_EQ(*NewestTrace(), "old.oomtrace");
+}
+
+TEST_F(TraceFiles, NoTraceSaysWhereWasLooked) {
+  setenv("OOMTRACE_DIR", "/no/such/folder", 1);
+  const auto newest = NewestTrace();
+  EXPECT_EQ(newest.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(newest.status().message()), HasSubstr("/no/such/folder"));
+}
+
+TEST_F(TraceFiles, OutputReplacesATraceAndNothingElse) {
+  const fs::path trace = Write("old.oomtrace", 0, "OOMTRACE and more");
+  EXPECT_TRUE(PrepareOutput(trace).ok());
+  EXPECT_FALSE(fs::exists(trace));
+  const fs::path thesis = Write("thesis.tex", 0, "years of work");
+  EXPECT_EQ(PrepareOutput(thesis).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(fs::exists(thesis));
+  EXPECT_EQ(PrepareOutput(folder_).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(PrepareOutput(folder_ / "no" / "x.oomtrace").code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(PrepareOutput("new.oomtrace").ok());
+}
+
+TEST_F(TraceFiles, WatchTellsNewTracesOnly) {
+  Write("before.oomtrace", 5);
+  const TraceWatch watch("", folder_);
+  const fs::path made = Write("made.oomtrace", 0);
+  EXPECT_THAT(watch.NewTraces(), ElementsAre(made));
+}
+
+TEST_F(TraceFiles, WatchOfAnOutputTakesItsChildrenAndNoStranger) {
+  const fs::path output = folder_ / "job.oomtrace";
+  const TraceWatch watch(output, folder_);
+  const fs::path child = Write("job.4711.oomtrace", 0);
+  Write("stranger.oomtrace", 0);
+  Write("job.oomtrace", 3);
+  EXPECT_THAT(watch.NewTraces(), ElementsAre(output, child));
+}
+
+}  // namespace
+}  // namespace oomtrace

@@ -117,9 +117,12 @@ absl::StatusOr<Outcome> Launch(const std::vector<std::string>& command, const En
   sigaddset(&signals, SIGCHLD);
   for (int signal : kForwarded) sigaddset(&signals, signal);
   sigprocmask(SIG_BLOCK, &signals, &before);
+  // A parent that ignores SIGCHLD hands that down to us, and then the kernel would not keep the command's status.
+  const auto inherited = ::signal(SIGCHLD, SIG_DFL);
 
   const pid_t child = fork();
   if (child == 0) {
+    ::signal(SIGCHLD, inherited);
     sigprocmask(SIG_SETMASK, &before, nullptr);
     Become(file, arguments.data(), variables.data(), report->write);
   }

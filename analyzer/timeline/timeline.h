@@ -131,6 +131,7 @@ struct Role {  // what an owner said of a tensor
   std::string name;
   uint64_t owner = 0;
   bool buffer = false;  // a module's buffer: booked as a parameter
+  int64_t tensor = -1;  // index into Timeline::tensors of the one that lived there then, -1: none
 };
 
 struct Module {
@@ -174,12 +175,35 @@ struct GpuProcess {
 struct HolderInfo {
   uint64_t address = 0;
   std::string path;
+  int64_t tensor = -1;  // index into Timeline::tensors, -1: none lived there
+  int64_t time = 0;
 };
 
 // When the training or evaluation state changed.
 struct PhaseMark {
   int64_t time = 0;
   PhaseKind phase = PhaseKind::kSetUp;
+};
+
+// What cudaMemGetInfo answered.
+struct MemoryReading {
+  int64_t time = 0;
+  int32_t device = 0;
+  int64_t free = 0;
+  int64_t total = 0;
+};
+
+// One outermost pass of the autograd engine.
+struct BackwardPass {
+  int64_t begin = 0;
+  int64_t end = kNever;  // kNever: it did not end
+};
+
+struct Hook {  // a function that the recorder wants to see
+  std::string name;
+  std::string library;
+  std::string state;  // "hooked", "missing", "not_loaded", "disabled"
+  std::string reason;
 };
 
 struct Timeline {
@@ -197,9 +221,13 @@ struct Timeline {
   std::vector<Role> roles;
   std::vector<Module> modules;
   std::vector<Optimizer> optimizers;
-  std::vector<GpuProcess> gpu_processes;  // the last list seen
+  std::vector<GpuProcess> gpu_processes;  // the last list seen, of `device`
   std::vector<HolderInfo> holders;
   std::vector<PhaseMark> phases;
+  std::vector<MemoryReading> memory_readings;
+  std::vector<BackwardPass> backward_passes;
+  std::vector<Hook> hooks;
+  std::vector<std::string> notes;  // the recorder's own remarks
   int32_t device = 0;       // the device that the report is about: where memory ran out, else the fullest
   int64_t end = 0;          // time of the last event
   int64_t device_total = 0; // last cudaMemGetInfo before the moment of the report, 0: never seen
@@ -211,6 +239,11 @@ struct Timeline {
   int64_t events = 0;
   int64_t dropped = 0;
   int64_t recycled_chunks = 0;
+  int64_t folded = 0;               // events that live on in summaries only
+  int64_t unhooked_calls = 0;       // device calls that no hook understood
+  int64_t missed_stacks = 0;        // Python stacks that could not be taken
+  int64_t unknown_frees = 0;        // frees of addresses that no known allocation had
+  int64_t replaced_tensors = 0;     // tensors whose free is missing: another was allocated in their place
   std::vector<std::string> damage;
   std::string recorder_state;
   std::string path;

@@ -16,6 +16,7 @@
 #include "cli/recorded_run.h"
 #include "cli/subcommands.h"
 #include "cli/trace_files.h"
+#include "cli/usage.h"
 
 namespace oomtrace {
 namespace {
@@ -103,7 +104,7 @@ int ExamineCommand(Invocation& invocation) {
 void AddDoctor(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("doctor", "Say what is hooked, what is not, and why");
   auto trace = std::make_shared<std::string>();
-  command->usage("Usage: oomtrace doctor [TRACE]\n       oomtrace doctor -- COMMAND…");
+  SetUsage(*command, "oomtrace doctor [TRACE]\n       oomtrace doctor -- COMMAND…");
   command->add_option("TRACE", *trace, "A trace to examine (default: this machine)");
   command->footer(kFooter);
   command->callback([trace, &invocation] {

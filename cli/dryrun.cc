@@ -10,6 +10,7 @@
 #include "cli/installation.h"
 #include "cli/recorded_run.h"
 #include "cli/subcommands.h"
+#include "cli/usage.h"
 
 namespace oomtrace {
 namespace {
@@ -72,7 +73,7 @@ void Dryrun(const Options& options, const std::vector<std::string>& extras, Invo
 void AddDryrun(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("dryrun", "Run a command on a simulated GPU and record it");
   auto options = std::make_shared<Options>();
-  command->usage("Usage: oomtrace dryrun --gpu NAME|SIZE [OPTIONS] -- COMMAND…");
+  SetUsage(*command, "oomtrace dryrun --gpu NAME|SIZE [OPTIONS] -- COMMAND…");
   command->add_option("--gpu", options->gpu.gpu, "A card of `oomtrace gpus`, or a size such as 12GiB")
       ->type_name("NAME|SIZE")
       ->required();

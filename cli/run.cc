@@ -6,6 +6,7 @@
 #include "cli/installation.h"
 #include "cli/recorded_run.h"
 #include "cli/subcommands.h"
+#include "cli/usage.h"
 
 namespace oomtrace {
 namespace {
@@ -43,7 +44,7 @@ void Run(const std::string& output, const std::vector<std::string>& extras, Invo
 void AddRun(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("run", "Run a command and record its CUDA memory");
   auto output = std::make_shared<std::string>();
-  command->usage("Usage: oomtrace run [-o TRACE] -- COMMAND…");
+  SetUsage(*command, "oomtrace run [-o TRACE] -- COMMAND…");
   command->add_option("-o,--output", *output, "Write the trace to this file (an older trace there is replaced)")
       ->type_name("TRACE");
   command->allow_extras();

@@ -1,0 +1,117 @@
+#include "simgpu/kernels.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <iterator>
+
+namespace oomtrace::simgpu {
+namespace {
+
+constexpr uint32_t kWrapperMagic = 0x466243b1;  // fatBinaryCtl.h, FATBINC_MAGIC
+constexpr uint32_t kBinaryMagic = 0xba55ed50;   // the container behind it
+constexpr size_t kEntryArchitecture = 28;       // offset in an entry's header, all container versions since CUDA 4
+
+struct Wrapper {
+  uint32_t magic;
+  uint32_t version;
+  const void* data;
+  const void* filename;
+};
+
+struct Container {
+  uint32_t magic;
+  uint16_t version;
+  uint16_t header_bytes;
+  uint64_t bytes;
+};
+
+template <typename T>
+T Read(const char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+// Each entry: u16 kind, u16 version, u32 header bytes, u64 payload bytes, ..., u32 architecture at 28.
+std::vector<int> ReadArchitectures(const void* wrapper_address) {
+  std::vector<int> found;
+  const auto wrapper = Read<Wrapper>(static_cast<const char*>(wrapper_address));
+  if (wrapper.magic != kWrapperMagic || wrapper.data == nullptr) return found;
+  const char* data = static_cast<const char*>(wrapper.data);
+  const auto container = Read<Container>(data);
+  if (container.magic != kBinaryMagic) return found;
+  const char* at = data + container.header_bytes;
+  const char* end = at + container.bytes;
+  while (at + kEntryArchitecture + sizeof(uint32_t) <= end) {
+    const auto header = Read<uint32_t>(at + 4);
+    const auto payload = Read<uint64_t>(at + 8);
+    if (header < kEntryArchitecture + sizeof(uint32_t)) break;
+    found.push_back(static_cast<int>(Read<uint32_t>(at + kEntryArchitecture)));
+    at += header + payload;
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+}  // namespace
+
+Kernels& Kernels::Get() {
+  static Kernels* kernels = new Kernels;
+  return *kernels;
+}
+
+void** Kernels::AddFatBinary(const void* wrapper) {
+  std::lock_guard lock(mutex_);
+  fat_binaries_.push_back({wrapper, {}, false});
+  return reinterpret_cast<void**>(&fat_binaries_.back());
+}
+
+void Kernels::AddFunction(void** fat_binary, const void* function) {
+  std::lock_guard lock(mutex_);
+  functions_.emplace_back(function, reinterpret_cast<FatBinary*>(fat_binary));
+  sorted_ = false;
+}
+
+void Kernels::AddVariable(const void* variable, size_t bytes) {
+  std::lock_guard lock(mutex_);
+  variables_.try_emplace(variable, bytes, nullptr);
+}
+
+int Kernels::ArchitectureOf(const void* function, int capability) {
+  std::lock_guard lock(mutex_);
+  const auto less = [](const auto& a, const auto& b) { return std::less<>()(a.first, b.first); };
+  if (!sorted_) {
+    std::sort(functions_.begin(), functions_.end(), less);
+    sorted_ = true;
+  }
+  const auto it = std::lower_bound(functions_.begin(), functions_.end(),
+                                   std::pair<const void*, FatBinary*>(function, nullptr), less);
+  if (it == functions_.end() || it->first != function) return capability;
+  FatBinary& binary = *it->second;
+  if (!binary.read) {
+    binary.architectures = ReadArchitectures(binary.wrapper);
+    binary.read = true;
+  }
+  if (binary.architectures.empty()) return capability;
+  const auto above = std::upper_bound(binary.architectures.begin(), binary.architectures.end(), capability);
+  return above == binary.architectures.begin() ? binary.architectures.front() : *std::prev(above);
+}
+
+void* Kernels::VariableAddress(const void* variable) {
+  std::lock_guard lock(mutex_);
+  const auto it = variables_.find(variable);
+  if (it == variables_.end()) return nullptr;
+  auto& [bytes, address] = it->second;
+  if (address == nullptr) address = std::calloc(1, std::max<size_t>(bytes, 1));
+  return address;
+}
+
+size_t Kernels::VariableBytes(const void* variable) {
+  std::lock_guard lock(mutex_);
+  const auto it = variables_.find(variable);
+  return it == variables_.end() ? 0 : it->second.first;
+}
+
+}  // namespace oomtrace::simgpu

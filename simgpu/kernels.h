@@ -1,0 +1,49 @@
+// The kernels that the application's libraries registered at load, and the architectures each was compiled for.
+//
+// CUB refuses to run when a kernel's ptxVersion is not one that its library was built for, so the answer must come
+// from the fat binary itself. Registration happens tens of thousands of times while libtorch_cuda loads: it only
+// notes addresses; fat binaries are read when somebody asks. Thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace oomtrace::simgpu {
+
+class Kernels {
+ public:
+  static Kernels& Get();
+
+  // `wrapper` is what nvcc passes to __cudaRegisterFatBinary. The handle lives as long as the process.
+  void** AddFatBinary(const void* wrapper);
+  void AddFunction(void** fat_binary, const void* function);
+  void AddVariable(const void* variable, size_t bytes);
+
+  // The highest architecture in the function's fat binary that is not above `capability` (89 for 8.9); the lowest
+  // there is if all are above; `capability` if the function was never registered.
+  int ArchitectureOf(const void* function, int capability);
+
+  // Zeroed memory that stands for a __device__ variable, and its size. nullptr: never registered.
+  void* VariableAddress(const void* variable);
+  size_t VariableBytes(const void* variable);
+
+ private:
+  struct FatBinary {
+    const void* wrapper = nullptr;
+    std::vector<int> architectures;
+    bool read = false;
+  };
+
+  std::mutex mutex_;
+  std::deque<FatBinary> fat_binaries_;
+  std::vector<std::pair<const void*, FatBinary*>> functions_;
+  bool sorted_ = true;
+  std::map<const void*, std::pair<size_t, void*>> variables_;
+};
+
+}  // namespace oomtrace::simgpu

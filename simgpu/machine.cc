@@ -1,0 +1,77 @@
+#include "simgpu/machine.h"
+
+#include <pthread.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "simgpu/torch_blocks.h"
+
+namespace oomtrace::simgpu {
+namespace {
+
+// Set in a child that was forked after a context existed: CUDA does not survive fork().
+std::atomic<bool> context_existed{false};
+std::atomic<bool> lost_by_fork{false};
+
+thread_local int chosen = -1;
+
+void AfterForkInChild() {
+  if (context_existed.load(std::memory_order_relaxed)) lost_by_fork.store(true, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+Machine& Machine::Get() {
+  static Machine* machine = new Machine;
+  return *machine;
+}
+
+Machine::Machine() : settings_(ReadSettings([](const char* name) -> const char* { return std::getenv(name); })) {
+  if (!settings_.error.empty()) std::fprintf(stderr, "oomtrace simgpu: %s\n", settings_.error.c_str());
+  const int count = settings_.gpu ? settings_.devices : 0;
+  for (int i = 0; i < count; ++i) devices_.push_back(std::make_unique<DeviceMemory>(i, settings_.memory));
+  pthread_atfork(nullptr, nullptr, AfterForkInChild);
+}
+
+Refusal Machine::CheckUsable() const {
+  if (devices_.empty()) return Refusal::kNoDevice;
+  if (lost_by_fork.load(std::memory_order_relaxed)) return Refusal::kNotInitialized;
+  return Refusal::kNone;
+}
+
+Refusal Machine::RequireContext(int index) {
+  if (const Refusal refusal = CheckUsable(); refusal != Refusal::kNone) return refusal;
+  if (!valid(index)) return Refusal::kInvalidDevice;
+  DeviceMemory& memory = device(index);
+  if (memory.has_context()) return Refusal::kNone;
+  // Not under any lock of PyTorch's yet: the first CUDA call comes before the first block.
+  FindTorchAllocatorReport();
+  if (!memory.BookContext()) return Refusal::kOutOfMemory;
+  context_existed.store(true, std::memory_order_relaxed);
+  Log("device %d: context of %lld bytes", index, static_cast<long long>(settings_.memory.context));
+  return Refusal::kNone;
+}
+
+int Machine::chosen_device() { return chosen; }
+void Machine::choose_device(int index) { chosen = index; }
+
+void Machine::Uuid(int index, unsigned char (&bytes)[16]) {
+  std::memset(bytes, 0, sizeof bytes);
+  std::memcpy(bytes, "oomtrace-sim", 12);
+  bytes[15] = static_cast<unsigned char>(index + 1);
+}
+
+void Log(const char* format, ...) {
+  if (!Machine::Get().settings().log) return;
+  char line[512];
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  std::fprintf(stderr, "oomtrace simgpu: %s\n", line);
+}
+
+}  // namespace oomtrace::simgpu

@@ -1,0 +1,73 @@
+// The memory of one simulated device: what it has, who holds it, and where allocations lie.
+//
+// Total = other processes + this process's context + physical pages of this process + free, always. Physical memory
+// comes in 2 MiB pages, as the driver hands it out: a request of 1 MiB and more gets pages of its own, smaller ones
+// share pages in multiples of 512 bytes. Virtual memory management (virtual_memory.h) and pools (memory_pool.h) book
+// their pages here. Thread-safe. Bytes throughout.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+
+namespace oomtrace::simgpu {
+
+class DeviceMemory {
+ public:
+  struct Config {
+    int64_t total = 0;    // as cudaMemGetInfo reports it
+    int64_t other = 0;    // held by other processes
+    int64_t context = 0;  // taken by this process's CUDA context once it exists
+  };
+
+  DeviceMemory(int device, Config config);
+
+  // Takes the context's share; repeated calls do nothing. False: it does not fit.
+  bool BookContext();
+  // Gives it back: the primary context was reset.
+  void DropContext();
+  bool has_context() const;
+
+  // Physical memory without an address. False: it does not fit, nothing changed.
+  bool Book(size_t bytes);
+  void Unbook(size_t bytes);
+
+  // cudaMalloc. 0: no room (or `bytes` is 0). Fresh memory reads as zeros.
+  uintptr_t Allocate(size_t bytes);
+  // cudaFree. False: not the start of a live allocation.
+  bool Free(uintptr_t address);
+
+  struct Allocation {
+    uintptr_t base;
+    size_t bytes;  // as asked for
+  };
+  // The allocation that contains `address`.
+  std::optional<Allocation> Find(uintptr_t address) const;
+
+  int64_t total() const { return config_.total; }
+  int64_t other() const { return config_.other; }
+  int64_t free() const;
+  int64_t used_by_this_process() const;  // context included
+
+ private:
+  struct Chunk {                        // 2 MiB shared by small allocations
+    std::map<uint32_t, uint32_t> gaps;  // offset -> bytes free
+    size_t live = 0;
+  };
+
+  bool BookLocked(size_t bytes);
+  uintptr_t AllocateSmall(size_t bytes);
+  void FreeSmall(uintptr_t address, size_t bytes);
+
+  const int device_;
+  const Config config_;
+  mutable std::mutex mutex_;
+  bool context_ = false;
+  int64_t booked_ = 0;
+  std::map<uintptr_t, size_t> allocations_;  // base -> bytes asked for
+  std::map<uintptr_t, Chunk> chunks_;
+};
+
+}  // namespace oomtrace::simgpu

@@ -34,16 +34,7 @@ struct Layout {
   int64_t bytes = 0;  // product of the shape times the element size
 };
 
-enum class Category {
-  kParameter,
-  kGradient,
-  kOptimizerState,
-  kActivation,
-  kInput,
-  kTemporary,
-  kWorkspace,
-  kUnknown
-};
+enum class Category { kParameter, kGradient, kOptimizerState, kActivation, kInput, kTemporary, kWorkspace, kUnknown };
 inline constexpr int kCategories = 8;
 const char* CategoryName(Category category);  // "optimizer_state"
 
@@ -62,12 +53,12 @@ struct Tensor {
   uint32_t node = 0;    // index into Timeline::strings: class of the autograd node, 0: none
   bool grad_mode = false;
   bool inference_mode = false;
-  bool backward = false;      // allocated inside the autograd engine
-  bool host_copied = false;   // a host-to-device copy arrived in it
+  bool backward = false;                // allocated inside the autograd engine
+  bool host_copied = false;             // a host-to-device copy arrived in it
   PhaseKind phase = PhaseKind::kSetUp;  // at birth
-  int64_t step = 0;           // optimizer steps completed at birth
-  int64_t micro_batch = 0;    // backward passes completed since the last step, at birth
-  int64_t died_step = -1;     // steps completed at death, -1: alive at the end
+  int64_t step = 0;                     // optimizer steps completed at birth
+  int64_t micro_batch = 0;              // backward passes completed since the last step, at birth
+  int64_t died_step = -1;               // steps completed at death, -1: alive at the end
   PhaseKind died_phase = PhaseKind::kSetUp;
   // Filled by attribute/.
   Category category = Category::kUnknown;
@@ -98,9 +89,9 @@ struct Step {
   int64_t begin = 0;  // when the step before it ended (the first: start of the trace)
   int64_t optimizer_begin = 0;
   int64_t end = 0;
-  int64_t micro_batches = 0;   // backward passes since the step before
-  int64_t live_at_end = 0;     // bytes in tensors at `end`
-  int64_t peak = 0;            // highest bytes in tensors within the step
+  int64_t micro_batches = 0;  // backward passes since the step before
+  int64_t live_at_end = 0;    // bytes in tensors at `end`
+  int64_t peak = 0;           // highest bytes in tensors within the step
   uint64_t optimizer = 0;
 };
 
@@ -228,9 +219,9 @@ struct Timeline {
   std::vector<BackwardPass> backward_passes;
   std::vector<Hook> hooks;
   std::vector<std::string> notes;  // the recorder's own remarks
-  int32_t device = 0;       // the device that the report is about: where memory ran out, else the fullest
-  int64_t end = 0;          // time of the last event
-  int64_t device_total = 0; // last cudaMemGetInfo before the moment of the report, 0: never seen
+  int32_t device = 0;              // the device that the report is about: where memory ran out, else the fullest
+  int64_t end = 0;                 // time of the last event
+  int64_t device_total = 0;        // last cudaMemGetInfo before the moment of the report, 0: never seen
   int64_t device_free = 0;
   bool exited = false;
   int64_t exit_status = 0;
@@ -239,11 +230,11 @@ struct Timeline {
   int64_t events = 0;
   int64_t dropped = 0;
   int64_t recycled_chunks = 0;
-  int64_t folded = 0;               // events that live on in summaries only
-  int64_t unhooked_calls = 0;       // device calls that no hook understood
-  int64_t missed_stacks = 0;        // Python stacks that could not be taken
-  int64_t unknown_frees = 0;        // frees of addresses that no known allocation had
-  int64_t replaced_tensors = 0;     // tensors whose free is missing: another was allocated in their place
+  int64_t folded = 0;            // events that live on in summaries only
+  int64_t unhooked_calls = 0;    // device calls that no hook understood
+  int64_t missed_stacks = 0;     // Python stacks that could not be taken
+  int64_t unknown_frees = 0;     // frees of addresses that no known allocation had
+  int64_t replaced_tensors = 0;  // tensors whose free is missing: another was allocated in their place
   std::vector<std::string> damage;
   std::string recorder_state;
   std::string path;

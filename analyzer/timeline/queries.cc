@@ -1,0 +1,203 @@
+#include "analyzer/timeline/queries.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+
+namespace oomtrace {
+namespace {
+
+bool Has(const std::string& text, const char* part) { return absl::StrContains(text, part); }
+
+bool LivesAt(int64_t born, int64_t died, int64_t time) { return born <= time && died > time; }
+
+bool IsTorchFile(const std::string& file) {
+  return absl::StartsWith(file, "<") || Has(file, "-packages/torch/") || Has(file, "-packages/triton/") ||
+         Has(file, "torchinductor_");
+}
+
+// The wrappers' attribute names: torch.compile, DistributedDataParallel and DataParallel, FSDP, DeepSpeed.
+constexpr std::array<std::string_view, 4> kWrappers = {"_orig_mod", "module", "_fsdp_wrapped_module",
+                                                       "_forward_module"};
+
+const OutOfMemory* RefusalAt(const Timeline& timeline, int64_t time) {
+  for (const OutOfMemory& refusal : timeline.out_of_memory) {
+    if (refusal.time == time && refusal.device == timeline.device) return &refusal;
+  }
+  return nullptr;
+}
+
+// Bytes that this process has taken from the device since `from` (negative: given back), up to `time`.
+int64_t TakenSince(const Timeline& timeline, int64_t from, int64_t time) {
+  int64_t taken = 0;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.device != timeline.device) continue;
+    if (allocation.born > from && allocation.born <= time) taken += allocation.bytes;
+    if (allocation.died > from && allocation.died <= time) taken -= allocation.bytes;
+  }
+  return taken;
+}
+
+void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t time, DeviceUse* use) {
+  if (refusal != nullptr && refusal->device_total > 0) {
+    use->total = refusal->device_total;
+    use->free = refusal->device_free;
+    return;
+  }
+  const MemoryReading* last = nullptr;
+  for (const MemoryReading& reading : timeline.memory_readings) {
+    if (reading.device == timeline.device && (last == nullptr || reading.time <= time)) last = &reading;
+  }
+  if (last == nullptr) return;
+  use->total = last->total;
+  const int64_t taken = last->time <= time ? TakenSince(timeline, last->time, time) : 0;
+  use->free = std::clamp<int64_t>(last->free - taken, 0, last->total);
+}
+
+int64_t ReservedAt(const Timeline& timeline, int64_t time) {
+  const auto after = std::upper_bound(timeline.samples.begin(), timeline.samples.end(), time,
+                                      [](int64_t at, const Sample& sample) { return at < sample.time; });
+  return after == timeline.samples.begin() ? 0 : std::prev(after)->reserved;
+}
+
+int64_t ForeignBytes(const Timeline& timeline) {
+  int64_t bytes = 0;
+  for (const GpuProcess& process : timeline.gpu_processes) {
+    if (!process.self) bytes += process.bytes;
+  }
+  return bytes;
+}
+
+// Takes `excess` from `*bytes` as far as it goes; returns what is left of it.
+int64_t TakeFrom(int64_t* bytes, int64_t excess) {
+  const int64_t taken = std::min(*bytes, excess);
+  *bytes -= taken;
+  return excess - taken;
+}
+
+// The residual is the context. Where the parts exceed the whole, the least certain of them gives way.
+void Balance(DeviceUse* use) {
+  if (use->total == 0) return;
+  use->context = use->total - use->free - use->tensors - use->cache - use->other - use->other_processes;
+  if (use->context >= 0) return;
+  int64_t excess = -use->context;
+  use->notes.push_back(absl::StrCat("the parts exceed what the device says is in use by ", excess,
+                                    " bytes: they were read at different moments; the other processes' share and "
+                                    "this process's other allocations are reduced to fit"));
+  use->context = 0;
+  excess = TakeFrom(&use->other_processes, excess);
+  excess = TakeFrom(&use->other, excess);
+  excess = TakeFrom(&use->cache, excess);
+  use->free -= TakeFrom(&use->tensors, excess);
+}
+
+}  // namespace
+
+std::vector<size_t> LiveTensors(const Timeline& timeline, int32_t device, int64_t time) {
+  std::vector<size_t> live;
+  for (size_t i = 0; i < timeline.tensors.size() && timeline.tensors[i].born <= time; ++i) {
+    const Tensor& tensor = timeline.tensors[i];
+    if (tensor.device == device && LivesAt(tensor.born, tensor.died, time)) live.push_back(i);
+  }
+  return live;
+}
+
+int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time) {
+  int64_t bytes = 0;
+  for (const size_t i : LiveTensors(timeline, device, time)) bytes += timeline.tensors[i].bytes;
+  return bytes;
+}
+
+bool IsUserFile(const std::string& file) {
+  if (file.empty() || file.front() == '<') return false;
+  if (Has(file, "/site-packages/") || Has(file, "/dist-packages/") || Has(file, "/lib/python3.")) return false;
+  if (Has(file, "torchinductor_")) return false;
+  // torchrun, accelerate and the like: scripts of an environment bear no suffix.
+  return !Has(file, "/bin/") || absl::EndsWith(file, ".py");
+}
+
+const Frame* UserFrame(const Timeline& timeline, uint32_t stack) {
+  const std::vector<uint32_t>& frames = timeline.stacks[stack].frames;
+  for (const uint32_t frame : frames) {
+    if (IsUserFile(timeline.frames[frame].file)) return &timeline.frames[frame];
+  }
+  for (const uint32_t frame : frames) {
+    if (!IsTorchFile(timeline.frames[frame].file)) return &timeline.frames[frame];
+  }
+  return frames.empty() ? nullptr : &timeline.frames[frames.front()];
+}
+
+std::string Site(const Frame* frame) { return frame == nullptr ? "" : absl::StrCat(frame->file, ":", frame->line); }
+
+std::string WithoutWrappers(const std::string& path) {
+  const std::vector<std::string> parts = absl::StrSplit(path, '.');
+  std::vector<std::string> kept;
+  bool leading = true;
+  for (const std::string& part : parts) {
+    const bool wrapper = std::find(kWrappers.begin(), kWrappers.end(), part) != kWrappers.end();
+    // "module" in the middle of a path is an attribute of the user's; the others are nobody's.
+    if (wrapper && (leading || part.front() == '_')) continue;
+    leading = false;
+    kept.push_back(part);
+  }
+  return absl::StrJoin(kept, ".");
+}
+
+ModulePaths::ModulePaths(const Timeline& timeline) {
+  for (const Module& module : timeline.modules) paths_[module.identity] = WithoutWrappers(module.path);
+}
+
+const std::string& ModulePaths::Path(uint64_t identity) const {
+  static const std::string* const kNone = new std::string;
+  const auto found = paths_.find(identity);
+  return found == paths_.end() ? *kNone : found->second;
+}
+
+DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
+  DeviceUse use;
+  const OutOfMemory* refusal = RefusalAt(timeline, time);
+  SetTotals(timeline, refusal, time, &use);
+  const bool counted = refusal != nullptr && refusal->reserved > 0;
+  const int64_t reserved = counted ? refusal->reserved : ReservedAt(timeline, time);
+  use.tensors = TensorBytes(timeline, timeline.device, time);
+  if (counted && refusal->allocated != use.tensors) {
+    use.notes.push_back(absl::StrCat("PyTorch counted ", refusal->allocated, " bytes in tensors, the trace holds ",
+                                     use.tensors, ": the difference is booked as unknown"));
+    use.tensors = refusal->allocated;
+  }
+  use.cache = std::max<int64_t>(0, reserved - use.tensors);
+  int64_t segments = 0;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.device != timeline.device || !LivesAt(allocation.born, allocation.died, time)) continue;
+    (allocation.caching_allocator ? segments : use.other) += allocation.bytes;
+  }
+  // Without caching (PYTORCH_NO_CUDA_MEMORY_CACHING) nothing is reserved, and its allocations stand on their own.
+  use.other += std::max<int64_t>(0, segments - std::max(reserved, use.tensors));
+  use.other_processes = ForeignBytes(timeline);
+  Balance(&use);
+  return use;
+}
+
+const OutOfMemory* FatalOutOfMemory(const Timeline& timeline) {
+  for (const OutOfMemory& refusal : timeline.out_of_memory) {
+    if (refusal.fatal) return &refusal;
+  }
+  return nullptr;
+}
+
+int64_t MomentOfInterest(const Timeline& timeline) {
+  if (const OutOfMemory* fatal = FatalOutOfMemory(timeline)) return fatal->time;
+  const Sample* highest = nullptr;
+  for (const Sample& sample : timeline.samples) {
+    if (highest == nullptr || sample.tensors > highest->tensors) highest = &sample;
+  }
+  return highest == nullptr ? timeline.end : highest->time;
+}
+
+}  // namespace oomtrace

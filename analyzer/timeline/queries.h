@@ -1,0 +1,68 @@
+// Questions that the stages after this one ask of a timeline.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "analyzer/timeline/timeline.h"
+
+namespace oomtrace {
+
+// Indices of the tensors of `device` that live at `time` (born at or before it, not dead at it).
+std::vector<size_t> LiveTensors(const Timeline& timeline, int32_t device, int64_t time);
+
+// Bytes in tensors of `device` at `time`.
+int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time);
+
+// Whether a frame is the user's own: not of an installed package, the standard library, generated code or a script of
+// an environment. "/home/me/train.py": yes. ".../site-packages/torch/nn/functional.py": no.
+bool IsUserFile(const std::string& file);
+
+// The frame of `stack` to show: the innermost of the user; else the innermost outside torch; else the innermost.
+// Null for a stack without frames.
+const Frame* UserFrame(const Timeline& timeline, uint32_t stack);
+
+// "train.py:41", "" for null.
+std::string Site(const Frame* frame);
+
+// Paths of modules by identity.
+class ModulePaths {
+ public:
+  explicit ModulePaths(const Timeline& timeline);
+
+  // Path within its root, without the wrappers that torch.compile and DistributedDataParallel add; "" where the module
+  // is a root or unknown.
+  const std::string& Path(uint64_t identity) const;
+
+ private:
+  absl::flat_hash_map<uint64_t, std::string> paths_;
+};
+
+// "_orig_mod.transformer.h.0" → "transformer.h.0".
+std::string WithoutWrappers(const std::string& path);
+
+// The seven numbers of a device at a moment. tensors + cache + other + context + other_processes + free = total.
+struct DeviceUse {
+  int64_t total = 0;  // 0: the trace holds no reading, and every number but tensors, cache and other is unknown
+  int64_t tensors = 0;
+  int64_t cache = 0;
+  int64_t other = 0;
+  int64_t context = 0;
+  int64_t other_processes = 0;
+  int64_t free = 0;
+  std::vector<std::string> notes;  // what does not add up by itself, in sentences
+};
+
+// The device of the timeline right after the last event at or before `time`. Free and total are those of a refusal at
+// `time`, else of the last reading before it, corrected for what this process has allocated since.
+DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time);
+
+// The refusal that the program did not survive; null where there is none.
+const OutOfMemory* FatalOutOfMemory(const Timeline& timeline);
+
+// The moment that a report without a death is about: the highest bytes in tensors. With a death, its time.
+int64_t MomentOfInterest(const Timeline& timeline);
+
+}  // namespace oomtrace

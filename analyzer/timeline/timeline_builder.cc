@@ -1,0 +1,401 @@
+#include "analyzer/timeline/timeline_builder.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "analyzer/read/utf8.h"
+#include "analyzer/timeline/interned.h"
+#include "analyzer/timeline/live_set.h"
+#include "analyzer/timeline/phase_machine.h"
+#include "analyzer/timeline/samples.h"
+#include "analyzer/timeline/steps.h"
+
+namespace oomtrace {
+namespace {
+
+// The library of PyTorch's caching allocator: its device allocations are segments, counted in `reserved`.
+bool IsCachingAllocator(const std::string& library) { return absl::StrContains(library, "libc10_cuda"); }
+
+Category CategoryOfRole(trace::TensorRole::Role role) {
+  switch (role) {
+    case trace::TensorRole::PARAMETER:
+    case trace::TensorRole::BUFFER:
+      return Category::kParameter;
+    case trace::TensorRole::GRADIENT:
+      return Category::kGradient;
+    case trace::TensorRole::OPTIMIZER_STATE:
+      return Category::kOptimizerState;
+    default:
+      return Category::kUnknown;
+  }
+}
+
+class Builder : public EventSink {
+ public:
+  explicit Builder(const Tables& tables) : tables_(tables), interned_(tables, &timeline_), machine_(timeline_.modules) {
+    NoteCheckpointedStacks();
+  }
+
+  Timeline Finish();
+
+  void OnTensorAlloc(const TensorAllocEvent& event) override;
+  void OnTensorFree(const TensorFreeEvent& event) override;
+  void OnDeviceAlloc(const DeviceAllocEvent& event) override;
+  void OnDeviceFree(const DeviceFreeEvent& event) override;
+  void OnMemoryInfo(const MemoryInfoEvent& event) override;
+  void OnPhase(const PhaseEvent& event) override;
+  void OnHostCopy(const HostCopyEvent& event) override;
+  void OnOutOfMemory(const OutOfMemoryEvent& event) override;
+  void OnTensorRole(const TensorRoleEvent& event) override;
+  void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) override;
+  void OnHolder(const HolderEvent& event) override;
+  void OnExit(const ExitEvent& event) override;
+
+ private:
+  struct DeviceState {
+    LiveSet tensors;
+    LiveSet allocations;
+    SampleSeries samples;
+    int64_t reserved = 0;
+    int64_t peak = 0;  // of reserved: the fullest device is the one reported where none ran out
+    std::vector<GpuProcess> processes;
+  };
+
+  DeviceState& Device(int32_t device) { return devices_[device]; }
+  void NoteCheckpointedStacks();
+  void Seen(int64_t time) { timeline_.end = std::max(timeline_.end, time); }
+  void Die(int64_t tensor, int64_t time, PhaseKind phase);
+  void MemoryChanged(int32_t device, int64_t time, int64_t reserved);
+  int64_t TensorAt(uint64_t address, int32_t device) const;
+  void RelabelEvaluations(int64_t since);
+  void RelabelFunctionalForwards();
+  void MarkFatal();
+  void ChooseDevice();
+  void SetFirstTrainingForward();
+
+  const Tables& tables_;
+  Timeline timeline_;
+  Interned interned_;
+  PhaseMachine machine_;
+  StepLedger steps_;
+  std::vector<bool> checkpointed_;  // by stack
+  absl::flat_hash_map<int32_t, DeviceState> devices_;
+  std::vector<int64_t> functional_backwards_;  // begins of those without a module's forward before them
+  int64_t last_progress_ = -1;
+};
+
+void Builder::NoteCheckpointedStacks() {
+  std::vector<bool> frames;
+  for (const Frame& frame : timeline_.frames) {
+    frames.push_back(absl::EndsWith(frame.file, "torch/utils/checkpoint.py"));
+  }
+  for (const Stack& stack : timeline_.stacks) {
+    checkpointed_.push_back(
+        std::any_of(stack.frames.begin(), stack.frames.end(), [&](uint32_t frame) { return frames[frame]; }));
+  }
+}
+
+void Builder::Die(int64_t tensor, int64_t time, PhaseKind phase) {
+  Tensor& dead = timeline_.tensors[static_cast<size_t>(tensor)];
+  dead.died = time;
+  dead.died_phase = phase;
+}
+
+void Builder::MemoryChanged(int32_t device, int64_t time, int64_t reserved) {
+  DeviceState& state = Device(device);
+  if (reserved >= 0) state.reserved = reserved;
+  state.peak = std::max(state.peak, std::max(state.reserved, state.tensors.bytes()));
+  state.samples.Add({time, state.tensors.bytes(), state.reserved});
+  steps_.OnMemory(device, state.tensors.bytes());
+}
+
+void Builder::OnTensorAlloc(const TensorAllocEvent& event) {
+  Seen(event.time);
+  const AllocationContext context = interned_.Context(event.context);
+  Tensor tensor;
+  tensor.address = event.address;
+  tensor.bytes = event.bytes;
+  tensor.born = event.time;
+  tensor.device = event.device;
+  tensor.stack = interned_.Stack(event.stack);
+  tensor.layout = interned_.Layout(event.layout);
+  tensor.node = context.node;
+  tensor.grad_mode = context.grad_mode;
+  tensor.inference_mode = context.inference_mode;
+  tensor.backward = context.backward;
+  const uint64_t root = timeline_.stacks[tensor.stack].root_module;
+  tensor.phase = machine_.OnAllocation({.time = event.time,
+                                        .grad_mode = context.grad_mode,
+                                        .inference_mode = context.inference_mode,
+                                        .backward = context.backward,
+                                        .root_module = root,
+                                        .checkpointed = checkpointed_[tensor.stack]});
+  if (root != 0 || context.backward) last_progress_ = event.time;
+  const auto index = static_cast<int64_t>(timeline_.tensors.size());
+  timeline_.tensors.push_back(std::move(tensor));
+  for (const int64_t gone : Device(event.device).tensors.Add(event.address, event.bytes, index)) {
+    ++timeline_.replaced_tensors;
+    Die(gone, event.time, timeline_.tensors.back().phase);
+  }
+  MemoryChanged(event.device, event.time, event.reserved);
+}
+
+void Builder::OnTensorFree(const TensorFreeEvent& event) {
+  Seen(event.time);
+  const int64_t tensor = Device(event.device).tensors.Remove(event.address);
+  if (tensor < 0) {
+    ++timeline_.unknown_frees;
+  } else {
+    Die(tensor, event.time, machine_.phase());
+  }
+  MemoryChanged(event.device, event.time, event.reserved);
+}
+
+void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
+  Seen(event.time);
+  if (event.result != 0) return;
+  const auto library = tables_.libraries.find(event.library);
+  DeviceAllocation allocation;
+  allocation.address = event.address;
+  allocation.bytes = event.bytes;
+  allocation.born = event.time;
+  allocation.device = event.device;
+  allocation.library = library == tables_.libraries.end() ? "" : library->second;
+  allocation.api = tables_.String(event.api);
+  allocation.caching_allocator = IsCachingAllocator(allocation.library);
+  const auto index = static_cast<int64_t>(timeline_.device_allocations.size());
+  timeline_.device_allocations.push_back(std::move(allocation));
+  for (const int64_t gone : Device(event.device).allocations.Add(event.address, event.bytes, index)) {
+    timeline_.device_allocations[static_cast<size_t>(gone)].died = event.time;
+  }
+}
+
+void Builder::OnDeviceFree(const DeviceFreeEvent& event) {
+  Seen(event.time);
+  const int64_t allocation = Device(event.device).allocations.Remove(event.address);
+  if (allocation < 0) {
+    ++timeline_.unknown_frees;
+  } else {
+    timeline_.device_allocations[static_cast<size_t>(allocation)].died = event.time;
+  }
+}
+
+void Builder::OnMemoryInfo(const MemoryInfoEvent& event) {
+  Seen(event.time);
+  timeline_.memory_readings.push_back({event.time, event.device, event.free, event.total});
+}
+
+void Builder::OnPhase(const PhaseEvent& event) {
+  Seen(event.time);
+  const PhaseKind before = machine_.phase();
+  const bool forward_seen = machine_.forward_seen();
+  machine_.OnPhase(event);
+  if (const std::optional<int64_t> since = machine_.RelabelSince()) RelabelEvaluations(*since);
+  const bool enters = before != PhaseKind::kBackward && machine_.phase() == PhaseKind::kBackward;
+  const bool leaves = before == PhaseKind::kBackward && machine_.phase() != PhaseKind::kBackward;
+  if (leaves) steps_.OnBackwardEnd(event.time);
+  if (enters) {
+    steps_.OnBackwardBegin(event.time);
+    if (!forward_seen) functional_backwards_.push_back(event.time);
+  }
+  if (event.kind == trace::Phase::OPTIMIZER_STEP_BEGIN) steps_.OnOptimizerBegin(event.time, event.object);
+  if (event.kind == trace::Phase::OPTIMIZER_STEP_END) steps_.OnOptimizerEnd(event.time, event.object);
+  if (enters || event.kind == trace::Phase::OPTIMIZER_STEP_BEGIN) last_progress_ = event.time;
+}
+
+int64_t Builder::TensorAt(uint64_t address, int32_t device) const {
+  const auto state = devices_.find(device);
+  return state == devices_.end() ? -1 : state->second.tensors.Find(address);
+}
+
+void Builder::OnHostCopy(const HostCopyEvent& event) {
+  Seen(event.time);
+  const int64_t tensor = TensorAt(event.address, event.device);
+  if (tensor >= 0) timeline_.tensors[static_cast<size_t>(tensor)].host_copied = true;
+}
+
+void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
+  Seen(event.time);
+  const AllocationContext context = interned_.Context(event.context);
+  OutOfMemory refusal;
+  refusal.time = event.time;
+  refusal.requested = event.bytes;
+  refusal.allocated = event.allocated;
+  refusal.reserved = event.reserved;
+  refusal.device_free = event.device_free;
+  refusal.device_total = event.device_total;
+  refusal.device = event.device;
+  refusal.stack = interned_.Stack(event.stack);
+  refusal.layout = interned_.Layout(event.layout);
+  refusal.grad_mode = context.grad_mode;
+  refusal.backward = context.backward;
+  refusal.from_caching_allocator = event.source != trace::OutOfMemory::DEVICE_CALL;
+  refusal.phase = machine_.OnAllocation({.time = event.time,
+                                         .grad_mode = context.grad_mode,
+                                         .inference_mode = context.inference_mode,
+                                         .backward = context.backward,
+                                         .root_module = timeline_.stacks[refusal.stack].root_module,
+                                         .checkpointed = checkpointed_[refusal.stack]});
+  timeline_.out_of_memory.push_back(refusal);
+}
+
+void Builder::OnTensorRole(const TensorRoleEvent& event) {
+  Seen(event.time);
+  Role role;
+  role.time = event.time;
+  role.address = event.address;
+  role.bytes = event.bytes;
+  role.category = CategoryOfRole(event.role);
+  role.name = tables_.String(event.name);
+  role.owner = event.owner;
+  role.buffer = event.role == trace::TensorRole::BUFFER;
+  role.tensor = TensorAt(event.address, event.device);
+  timeline_.roles.push_back(std::move(role));
+}
+
+void Builder::OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) {
+  Seen(time);
+  std::vector<GpuProcess>& processes = Device(static_cast<int32_t>(event.device())).processes;
+  processes.clear();
+  for (const trace::GpuProcesses::Entry& entry : event.entry()) {
+    processes.push_back({entry.pid(), static_cast<int64_t>(entry.bytes()), entry.self(), ToUtf8(entry.name())});
+  }
+}
+
+void Builder::OnHolder(const HolderEvent& event) {
+  Seen(event.time);
+  HolderInfo holder;
+  holder.address = event.address;
+  holder.path = tables_.String(event.path);
+  holder.time = event.time;
+  for (const auto& [index, state] : devices_) {
+    if (const int64_t tensor = state.tensors.Find(event.address); tensor >= 0) holder.tensor = tensor;
+  }
+  timeline_.holders.push_back(std::move(holder));
+}
+
+void Builder::OnExit(const ExitEvent& event) {
+  Seen(event.time);
+  timeline_.exited = true;
+  timeline_.exit_status = event.status;
+}
+
+void Builder::RelabelEvaluations(int64_t since) {
+  for (auto tensor = timeline_.tensors.rbegin(); tensor != timeline_.tensors.rend() && tensor->born >= since;
+       ++tensor) {
+    if (tensor->phase == PhaseKind::kEvaluation) tensor->phase = PhaseKind::kForward;
+  }
+}
+
+// Functional code has no module whose call marks the forward: what had gradients on and died in the backward was it.
+void Builder::RelabelFunctionalForwards() {
+  const auto& passes = timeline_.backward_passes;
+  for (Tensor& tensor : timeline_.tensors) {
+    if (tensor.died_phase != PhaseKind::kBackward || tensor.died == kNever || !tensor.grad_mode) continue;
+    if (tensor.phase != PhaseKind::kSetUp && tensor.phase != PhaseKind::kBetweenSteps) continue;
+    const auto after = std::upper_bound(passes.begin(), passes.end(), tensor.died,
+                                        [](int64_t time, const BackwardPass& pass) { return time < pass.begin; });
+    if (after == passes.begin() || tensor.host_copied) continue;
+    const int64_t begin = std::prev(after)->begin;
+    if (std::binary_search(functional_backwards_.begin(), functional_backwards_.end(), begin)) {
+      tensor.phase = PhaseKind::kForward;
+    }
+  }
+  for (OutOfMemory& refusal : timeline_.out_of_memory) {
+    const bool functional_before = !functional_backwards_.empty() && functional_backwards_.front() < refusal.time;
+    if (functional_before && refusal.phase == PhaseKind::kBetweenSteps && refusal.grad_mode) {
+      refusal.phase = PhaseKind::kForward;
+    }
+  }
+}
+
+// The last refusal, if nothing that trains or infers came after it. Freeing what the exception unwinds, and whatever
+// a handler allocates outside a model, is not progress.
+void Builder::MarkFatal() {
+  if (timeline_.out_of_memory.empty()) return;
+  OutOfMemory& last = timeline_.out_of_memory.back();
+  last.fatal = last.time >= last_progress_;
+}
+
+void Builder::ChooseDevice() {
+  if (!timeline_.out_of_memory.empty()) {
+    timeline_.device = timeline_.out_of_memory.back().device;
+  } else {
+    int64_t fullest = -1;
+    for (const auto& [device, state] : devices_) {
+      if (state.peak > fullest || (state.peak == fullest && device < timeline_.device)) {
+        fullest = state.peak;
+        timeline_.device = device;
+      }
+    }
+  }
+  DeviceState& state = Device(timeline_.device);
+  timeline_.samples = state.samples.Take();
+  timeline_.gpu_processes = std::move(state.processes);
+  timeline_.steps = steps_.Steps(timeline_.device);
+  for (const MemoryReading& reading : timeline_.memory_readings) {
+    if (reading.device != timeline_.device) continue;
+    timeline_.device_total = reading.total;
+    timeline_.device_free = reading.free;
+  }
+  if (!timeline_.out_of_memory.empty() && timeline_.out_of_memory.back().device_total > 0) {
+    timeline_.device_total = timeline_.out_of_memory.back().device_total;
+    timeline_.device_free = timeline_.out_of_memory.back().device_free;
+  }
+}
+
+void Builder::SetFirstTrainingForward() {
+  for (const Tensor& tensor : timeline_.tensors) {
+    if (tensor.phase != PhaseKind::kForward) continue;
+    timeline_.first_training_forward = tensor.born;
+    break;
+  }
+  for (const OutOfMemory& refusal : timeline_.out_of_memory) {
+    if (refusal.phase != PhaseKind::kForward) continue;
+    timeline_.first_training_forward = std::min(timeline_.first_training_forward, refusal.time);
+    break;
+  }
+}
+
+Timeline Builder::Finish() {
+  timeline_.backward_passes = steps_.backward_passes();
+  timeline_.phases = machine_.TakeMarks();
+  RelabelFunctionalForwards();
+  MarkFatal();
+  ChooseDevice();
+  NumberSteps(&timeline_);
+  SetFirstTrainingForward();
+  return std::move(timeline_);
+}
+
+}  // namespace
+
+Timeline BuildTimeline(TraceReader* reader) {
+  Builder builder(reader->tables());
+  const int64_t events = reader->ReadEvents(&builder);
+  Timeline timeline = builder.Finish();
+  const FileHeader& header = reader->header();
+  if (timeline.process.pid == 0) timeline.process.pid = header.pid;
+  timeline.events = events;
+  timeline.dropped = static_cast<int64_t>(header.events_dropped);
+  timeline.recycled_chunks = static_cast<int64_t>(header.chunks_recycled);
+  timeline.folded = static_cast<int64_t>(header.events_folded);
+  timeline.unhooked_calls = static_cast<int64_t>(header.device_calls_unhooked);
+  timeline.missed_stacks = static_cast<int64_t>(header.stacks_missed);
+  timeline.recorder_state = RecorderStateText(header);
+  timeline.damage = reader->damage();
+  timeline.path = reader->name();
+  return timeline;
+}
+
+absl::StatusOr<Timeline> ReadTimeline(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(path);
+  if (!reader.ok()) return reader.status();
+  return BuildTimeline(reader->get());
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,236 @@
+"""The command line: what is typed, what is answered, which status comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from harness import BUILD, OOMTRACE, SCRIPTS, run
+
+
+@pytest.mark.parametrize("command", ["run", "dryrun", "analyze", "doctor", "gpus"])
+def test_help_has_examples_and_exit_statuses(command):
+    job = run([OOMTRACE, command, "--help"])
+    assert job.status == 0
+    assert f"oomtrace {command}" in job.stdout
+    assert "Example" in job.stdout
+    assert "xit status" in job.stdout
+
+
+def test_version_and_help():
+    assert run([OOMTRACE, "--version"]).stdout.startswith("oomtrace ")
+    job = run([OOMTRACE, "--help"])
+    assert job.status == 0
+    assert all(command in job.stdout for command in ("run", "dryrun", "analyze", "doctor", "gpus"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["analyze", "--format", "xml"], ["dryrun", "--", "true"]])
+def test_wrong_arguments(arguments):
+    job = run([OOMTRACE, *arguments])
+    assert job.status == 1
+    assert job.stderr.startswith("oomtrace: ")
+    assert "--help" in job.stderr
+
+
+def test_gpus_lists_names_that_dryrun_takes():
+    names = [line.split()[0] for line in run([OOMTRACE, "gpus"]).stdout.splitlines()[1:]]
+    assert {"rtx4070", "rtx3090", "rtx4090", "a100-40gb", "a100-80gb", "h100", "h200"} <= set(names)
+    for name in names:
+        assert run([OOMTRACE, "dryrun", "--gpu", name, "--no-record", "--", "true"]).status == 0
+
+
+def test_an_unknown_card_is_answered_with_the_known_ones():
+    job = run([OOMTRACE, "dryrun", "--gpu", "rtx4700", "--", "true"])
+    assert job.status == 1
+    assert "did you mean rtx4070" in job.stderr
+    assert "h200" in job.stderr
+
+
+@pytest.mark.parametrize(("option", "value"), [("--other", "lots"), ("--context", "1.2.3GiB"), ("--gpus", "0")])
+def test_bad_values_name_their_option(option, value):
+    job = run([OOMTRACE, "dryrun", "--gpu", "rtx4070", option, value, "--", "true"])
+    assert job.status == 1
+    assert option in job.stderr
+
+
+@pytest.mark.parametrize("subcommand", [["run"], ["dryrun", "--gpu", "t4"]])
+class TestPassThrough:
+    def test_status(self, subcommand):
+        for status in (0, 1, 3, 77):
+            assert run([OOMTRACE, *subcommand, "--", "sh", "-c", f"exit {status}"]).status == status
+
+    def test_streams_and_arguments(self, subcommand):
+        job = run([OOMTRACE, *subcommand, "--", "sh", "-c", 'echo "$0"; echo err >&2', "--gpu"])
+        assert (job.stdout, job.stderr) == ("--gpu\n", "err\n")
+
+    def test_death_by_signal(self, subcommand):
+        job = run([OOMTRACE, *subcommand, "--", "sh", "-c", "kill -SEGV $$"])
+        assert job.status == -signal.SIGSEGV
+
+    def test_missing_command(self, subcommand):
+        job = run([OOMTRACE, *subcommand, "--", "no-such-program"])
+        assert job.status == 127
+        assert "command not found: no-such-program" in job.stderr
+
+    def test_not_executable(self, subcommand, tmp_path):
+        (tmp_path / "train.py").write_text("print(1)\n")
+        job = run([OOMTRACE, *subcommand, "--", tmp_path / "train.py"])
+        assert job.status == 126
+        assert "cannot execute" in job.stderr
+
+    def test_forgotten_separator(self, subcommand):
+        job = run([OOMTRACE, *subcommand, "python", "train.py"])
+        assert job.status == 1
+        assert "-- python train.py" in job.stderr
+
+    def test_nothing_after_the_separator(self, subcommand):
+        job = run([OOMTRACE, *subcommand, "--"])
+        assert job.status == 1
+        assert "no command" in job.stderr
+
+
+def test_a_signal_to_oomtrace_reaches_the_command():
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen([OOMTRACE, "run", "--", "bash", "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 9
+
+
+def test_preload_keeps_what_was_there():
+    other = BUILD / "lib" / "simgpu" / "libnvidia-ml.so.1"
+    job = run([OOMTRACE, "run", "--", "sh", "-c", "echo $LD_PRELOAD"], env={"LD_PRELOAD": str(other)})
+    ours, kept = job.stdout.strip().split(":")
+    assert ours == str(BUILD / "lib" / "liboomtrace.so")
+    assert kept == str(other)
+
+
+def test_a_process_without_cuda_leaves_nothing(tmp_path):
+    job = run([OOMTRACE, "run", "--", sys.executable, "-c", "print(1)"], cwd=tmp_path)
+    assert (job.status, job.stdout) == (0, "1\n")
+    assert os.listdir(tmp_path) == []
+
+
+class TestInterpreters:
+    """A stand-in for site-packages decides what `torch` is; the interpreter is a real one in an empty environment."""
+
+    @pytest.fixture
+    def python(self, tmp_path):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+        return tmp_path / "venv" / "bin" / "python"
+
+    def test_without_torch(self, python, tmp_path):
+        job = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", python, "-c", "import torch"], cwd=tmp_path)
+        assert job.status == 1
+        assert "has no PyTorch" in job.stderr
+
+    def test_torch_without_cuda(self, python, tmp_path):
+        packages = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+        (packages / "torch").mkdir()
+        (packages / "torch" / "__init__.py").write_text("")
+        (packages / "torch" / "version.py").write_text("__version__ = '2.11.0+cpu'\ncuda = None\n")
+        job = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", python, "-c", "import torch, sys; sys.exit(5)"])
+        assert job.status == 5
+        assert "2.11.0+cpu" in job.stderr and "built without CUDA" in job.stderr
+
+
+def test_analyze_takes_the_newest_trace_of_the_folder(dryrun, tmp_path):
+    script = SCRIPTS / "healthy.py"
+    older = dryrun(script, gpu="2GiB")
+    newer = dryrun(script, gpu="3GiB")
+    assert older.trace and newer.trace
+    shown = run([OOMTRACE, "analyze", "--format", "json"], cwd=tmp_path)
+    assert shown.status == 0
+    assert f'"total": {3 << 30}' in shown.stdout
+    elsewhere = tmp_path / "empty"
+    elsewhere.mkdir()
+    by_variable = run([OOMTRACE, "analyze"], cwd=elsewhere, env={"OOMTRACE_DIR": str(tmp_path)})
+    assert by_variable.status == 0
+    assert newer.trace.name in by_variable.stdout or "healthy" in by_variable.stdout.lower()
+
+
+def test_analyze_without_any_trace(tmp_path):
+    job = run([OOMTRACE, "analyze"], cwd=tmp_path)
+    assert job.status == 1
+    assert "no *.oomtrace" in job.stderr and "oomtrace run" in job.stderr
+
+
+def test_several_traces_are_an_array(dryrun):
+    import json
+
+    healthy = dryrun(SCRIPTS / "healthy.py", gpu="2GiB")
+    dead = dryrun(SCRIPTS / "at_start_weights.py", gpu="1GiB")
+    shown = run([OOMTRACE, "analyze", "--format", "json", healthy.trace, dead.trace])
+    assert shown.status == 3
+    assert [report["pattern"] for report in json.loads(shown.stdout)] == ["healthy", "at_start"]
+
+
+def test_the_death_is_announced_once(dryrun):
+    job = dryrun(SCRIPTS / "at_start_weights.py", gpu="1GiB")
+    announced = [line for line in job.stderr.splitlines() if line.startswith("oomtrace:")]
+    assert len(announced) == 1, announced
+    assert f"oomtrace analyze {job.trace}" in announced[0]
+
+
+def test_preload_alone_works(tmp_path):
+    libraries = (BUILD / "lib" / "simgpu" / "preload.txt").read_text().split()
+    preload = [BUILD / "lib" / "liboomtrace.so", *(BUILD / "lib" / "simgpu" / name for name in libraries)]
+    env = {"LD_PRELOAD": ":".join(map(str, preload)), "OOMTRACE_SIM_GPU": "rtx3060"}
+    job = run([sys.executable, SCRIPTS / "healthy.py"], cwd=tmp_path, env=env)
+    assert job.status == 0, job.stderr[-2000:]
+    traces = list(tmp_path.glob("*.oomtrace"))
+    assert len(traces) == 1
+    assert run([OOMTRACE, "analyze", traces[0]]).status == 0
+
+
+def test_a_killed_job_is_pointed_at_its_trace(tmp_path):
+    trace = tmp_path / "killed.oomtrace"
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import os, signal, torch\nx = torch.ones(1000, device='cuda')\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    job = run([OOMTRACE, "dryrun", "--gpu", "t4", "-o", trace, "--", sys.executable, script])
+    assert job.status == -signal.SIGKILL
+    assert f"oomtrace analyze {trace}" in job.stderr
+    assert run([OOMTRACE, "analyze", trace]).status == 0
+
+
+def test_output_replaces_a_trace_but_no_other_file(tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("keep me")
+    job = run([OOMTRACE, "run", "-o", notes, "--", "true"])
+    assert job.status == 1
+    assert notes.read_text() == "keep me"
+
+
+class TestDoctor:
+    def test_machine(self):
+        environment = {"PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+        job = run([OOMTRACE, "doctor"], env=environment)
+        assert job.status == 0, job.stdout
+        for word in ("recorder", "simulated GPU", "NVIDIA driver", "PyTorch", "works with this python"):
+            assert word in job.stdout
+
+    def test_trace(self, dryrun):
+        job = dryrun(SCRIPTS / "healthy.py", gpu="2GiB")
+        shown = run([OOMTRACE, "doctor", job.trace])
+        assert shown.status == 0, shown.stdout
+        assert "hooked" in shown.stdout
+        assert "reportMemoryUsageToProfiler" in shown.stdout or "libc10" in shown.stdout
+
+    def test_command_that_touches_no_gpu(self, tmp_path):
+        job = run([OOMTRACE, "doctor", "--", "true"], cwd=tmp_path)
+        assert job.status == 1
+        assert "no trace" in job.stdout
+
+    def test_missing_trace(self, tmp_path):
+        job = run([OOMTRACE, "doctor", tmp_path / "none.oomtrace"])
+        assert job.status == 1
+
+
+def test_start_is_quick():
+    begin = time.monotonic()
+    run([OOMTRACE, "--version"])
+    assert time.monotonic() - begin < 1

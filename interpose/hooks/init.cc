@@ -1,0 +1,41 @@
+// The library's beginning: nothing happens here but preparing the pages that hooks look at.
+#include "interpose/hooks/hook_states.h"
+#include "interpose/hooks/real.h"
+#include "interpose/python/py_api.h"
+#include "interpose/python/python_part.h"
+#include "interpose/record/recorder.h"
+#include "interpose/record/wire.h"
+
+namespace oomtrace {
+
+void WriteHooks(Facts& facts) {
+  for (uint32_t i = 0; i < static_cast<uint32_t>(HookId::kCount); ++i) {
+    const auto id = static_cast<HookId>(i);
+    const HookEntry& hook = HookOf(id);
+    wire::HookState state = wire::HookState::kHooked;
+    const char* reason = "";
+    if (!LibraryLoaded(hook.library)) {
+      state = wire::HookState::kNotLoaded;
+    } else if (FindReal(id, nullptr) == nullptr) {
+      state = wire::HookState::kMissing;
+      reason = "this version of the library has no such function";
+    }
+    facts.Hook(hook.symbol, LibraryName(hook.library), static_cast<uint32_t>(state), reason);
+  }
+}
+
+namespace {
+
+// The start may lie under the lock of PyTorch's allocator: where there is an interpreter, its part writes the hooks.
+void OnStart(Recorder& recorder) {
+  if (Python() == nullptr) WriteHooks(recorder.facts());
+  RequestPythonPart(PythonTask::kBegin);
+}
+
+__attribute__((constructor)) void Initialize() {
+  Recorder::OnStart(OnStart);
+  Recorder::Initialize();
+}
+
+}  // namespace
+}  // namespace oomtrace

@@ -1,0 +1,52 @@
+// Backward: the engine's entry marks a micro-batch, the node that runs names what a gradient was allocated for.
+#include "interpose/hooks/attribution.h"
+#include "interpose/hooks/real.h"
+#include "interpose/hooks/scopes.h"
+#include "interpose/hooks/torch_types.h"
+
+using namespace oomtrace;
+
+namespace {
+
+void RecordBackward(wire::Phase kind) {
+  Entry entry(Cause::kFact);
+  if (entry) RecordPhase(entry.thread(), kind, 0);
+}
+
+// The name in the type information of a polymorphic object: the slot before the virtual functions (Itanium C++ ABI).
+const char* ClassName(const void* object) {
+  const auto* virtual_table = *static_cast<const void* const* const*>(object);
+  const auto* type_info = static_cast<const char* const*>(virtual_table[-1]);
+  return type_info != nullptr ? type_info[1] : nullptr;
+}
+
+}  // namespace
+
+OOMTRACE_EXPORT void
+_ZN5torch8autograd6Engine17evaluate_functionERSt10shared_ptrINS0_9GraphTaskEEPNS0_4NodeERNS0_11InputBufferERKS2_INS0_10ReadyQueueEE(
+    void* engine, void* graph_task, void* node, void* inputs, void* queue) {
+  const void* caller = __builtin_return_address(0);
+  Scope<NodeState> scope(&thread_scopes.node, NodeState{ClassName(node)});
+  using Evaluate = void(void*, void*, void*, void*, void*);
+  Real<Evaluate>(HookId::kEvaluateFunction, caller)(engine, graph_task, node, inputs, queue);
+}
+
+// A backward that ends in an exception has no end: the next begin, or the out-of-memory event, tells.
+OOMTRACE_EXPORT ReturnedInMemory
+_ZN5torch8autograd6Engine7executeERKSt6vectorINS0_4EdgeESaIS3_EERKS2_IN2at6TensorESaIS9_EEbbbS7_(
+    void* engine, void* roots, void* inputs, bool keep_graph, bool create_graph, bool accumulate, void* outputs) {
+  const void* caller = __builtin_return_address(0);
+  struct EndOfBackward {
+    bool outermost;
+    ~EndOfBackward() {
+      if (outermost) RecordBackward(wire::Phase::kBackwardEnd);
+    }
+  };
+  // Inside a node (checkpointing, a double backward from a hook) it is a part of the backward that runs already.
+  const bool in_node = Scope<NodeState>::Live(thread_scopes.node, __builtin_frame_address(0)) != nullptr;
+  Scope<EngineState> scope(&thread_scopes.engine, {});
+  EndOfBackward end{scope.outermost() && !in_node};
+  if (end.outermost) RecordBackward(wire::Phase::kBackwardBegin);
+  using Execute = ReturnedInMemory(void*, void*, void*, bool, bool, bool, void*);
+  return Real<Execute>(HookId::kExecute, caller)(engine, roots, inputs, keep_graph, create_graph, accumulate, outputs);
+}

@@ -1,0 +1,62 @@
+// PyTorch's caching allocator tells its profiler of every block that it hands out and takes back, under the lock of the
+// device's allocator: nothing here may take the GIL, call into CUDA or block.
+#include "interpose/hooks/attribution.h"
+#include "interpose/hooks/cuda_query.h"
+#include "interpose/hooks/real.h"
+#include "interpose/hooks/scopes.h"
+#include "interpose/hooks/torch_types.h"
+#include "interpose/python/python_part.h"
+
+using namespace oomtrace;
+
+namespace {
+
+uint32_t Index(Device device) { return device.index < 0 ? 0 : static_cast<uint32_t>(device.index); }
+
+void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device) {
+  Entry entry(Cause::kMemory);
+  if (!entry) return;
+  const auto address = reinterpret_cast<uint64_t>(block);
+  if (bytes > 0) {
+    RecordTensorAlloc(entry.thread(), address, static_cast<uint64_t>(bytes), device, reserved,
+                      AttributeAllocation(entry.thread()));
+  } else {
+    RecordTensorFree(entry.thread(), address, static_cast<uint64_t>(-bytes), device, reserved);
+  }
+}
+
+void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t device) {
+  Entry entry(Cause::kMemory);
+  if (!entry) return;
+  Refusal refusal;
+  refusal.source = wire::OutOfMemorySource::kTorchReport;
+  refusal.bytes = static_cast<uint64_t>(bytes);
+  refusal.device = device;
+  refusal.allocated = allocated;
+  refusal.reserved = reserved;
+  QueryMemory(&refusal.device_free, &refusal.device_total);
+  RecordOutOfMemory(entry.thread(), refusal, AttributeAllocation(entry.thread()));
+  entry.recorder().NoteOutOfMemory();
+}
+
+}  // namespace
+
+OOMTRACE_EXPORT void _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(void* block, int64_t bytes, size_t allocated,
+                                                                           size_t reserved, Device device) {
+  if (device.type == kCuda && bytes != 0) RecordBlock(block, bytes, reserved, Index(device));
+  using Report = void(void*, int64_t, size_t, size_t, Device);
+  if (auto* real = Real<Report>(HookId::kReportMemoryUsage, __builtin_return_address(0)))
+    real(block, bytes, allocated, reserved, device);
+}
+
+OOMTRACE_EXPORT void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t bytes, size_t allocated,
+                                                                         size_t reserved, Device device) {
+  if (device.type == kCuda) {
+    RecordRefusal(bytes, allocated, reserved, Index(device));
+    ForgetFactory();
+    RequestPythonPart(PythonTask::kOutOfMemory);
+  }
+  using Report = void(int64_t, size_t, size_t, Device);
+  if (auto* real = Real<Report>(HookId::kReportOutOfMemory, __builtin_return_address(0)))
+    real(bytes, allocated, reserved, device);
+}

@@ -1,0 +1,51 @@
+#include "interpose/python/frame_layout.h"
+
+#include <cstdlib>
+
+namespace oomtrace {
+namespace {
+
+// Include/cpython/pystate.h, frameobject.h, code.h and unicodeobject.h of CPython 3.10.
+constexpr FrameLayout kPython310 = {
+    .thread_frame = 24, .cframe = -1,
+    .previous = 24, .code = 32, .instruction = 96, .instruction_is_index = true, .owner = -1, .locals = 352,
+    .tag_mask = 0,
+    .filename = 104, .name = 112, .first_line = 40, .bytecode = 48, .first_traceable = -1,
+    .ascii_characters = 48, .compact_characters = 72,
+};
+
+// Include/internal/pycore_frame.h and Include/cpython/{pystate,code,unicodeobject}.h of CPython 3.11.
+constexpr FrameLayout kPython311 = {
+    .thread_frame = 56, .cframe = 8,
+    .previous = 48, .code = 32, .instruction = 56, .instruction_is_index = false, .owner = 69, .locals = 72,
+    .tag_mask = 0,
+    .filename = 112, .name = 128, .first_line = 72, .bytecode = 184, .first_traceable = 168,
+    .ascii_characters = 48, .compact_characters = 72,
+};
+
+// The same files of CPython 3.12.
+constexpr FrameLayout kPython312 = {
+    .thread_frame = 56, .cframe = 0,
+    .previous = 8, .code = 0, .instruction = 56, .instruction_is_index = false, .owner = 70, .locals = 72,
+    .tag_mask = 0,
+    .filename = 112, .name = 128, .first_line = 68, .bytecode = 192, .first_traceable = 176,
+    .ascii_characters = 40, .compact_characters = 56,
+};
+
+}  // namespace
+
+const FrameLayout* FrameLayoutOf(const char* version) {
+  if (version[0] != '3' || version[1] != '.') return nullptr;
+  switch (atoi(version + 2)) {
+    case 10:
+      return &kPython310;
+    case 11:
+      return &kPython311;
+    case 12:
+      return &kPython312;
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace oomtrace

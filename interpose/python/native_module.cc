@@ -1,0 +1,176 @@
+#include "interpose/python/native_module.h"
+
+#include "interpose/hooks/hook_states.h"
+#include "interpose/hooks/nvml.h"
+#include "interpose/python/python_stack.h"
+#include "interpose/record/events.h"
+#include "interpose/record/process_info.h"
+
+namespace oomtrace {
+namespace {
+
+using Long = unsigned long long;
+
+PyObject* None() { return Python()->Py_BuildValue(""); }
+PyObject* Truth(bool value) { return Python()->Py_BuildValue("i", value ? 1 : 0); }
+
+template <typename... Targets>
+bool Parse(PyObject* arguments, const char* format, Targets... targets) {
+  return Python()->PyArg_ParseTuple(arguments, format, targets...) != 0;
+}
+
+// recording() -> bool
+PyObject* IsRecording(PyObject*, PyObject*) {
+  Entry entry(Cause::kFact);
+  return Truth(static_cast<bool>(entry));
+}
+
+// phase(kind, identity)
+PyObject* WritePhase(PyObject*, PyObject* arguments) {
+  unsigned int kind;
+  Long identity;
+  if (!Parse(arguments, "IK", &kind, &identity)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) RecordPhase(entry.thread(), static_cast<wire::Phase>(kind), identity);
+  return None();
+}
+
+// role(address, bytes, role, name, owner, device)
+PyObject* WriteRole(PyObject*, PyObject* arguments) {
+  Long address, bytes, owner;
+  unsigned int role, device;
+  const char* name;
+  if (!Parse(arguments, "KKIyKI", &address, &bytes, &role, &name, &owner, &device)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) {
+    const uint32_t name_id = entry.recorder().facts().String(name);
+    RecordTensorRole(entry.thread(), {address, bytes, role, name_id, owner, device});
+  }
+  return None();
+}
+
+// module(identity, root, path, type)
+PyObject* WriteModule(PyObject*, PyObject* arguments) {
+  Long identity, root;
+  const char *path, *type;
+  if (!Parse(arguments, "KKyy", &identity, &root, &path, &type)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) entry.recorder().facts().Module(identity, root, path, type);
+  return None();
+}
+
+// optimizer(identity, type, parameter bytes, parameter elements, options)
+PyObject* WriteOptimizer(PyObject*, PyObject* arguments) {
+  Long identity, bytes, elements;
+  const char *type, *options;
+  if (!Parse(arguments, "KyKKy", &identity, &type, &bytes, &elements, &options)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) entry.recorder().facts().Optimizer(identity, type, bytes, elements, options);
+  return None();
+}
+
+// holder(address, path)
+PyObject* WriteHolder(PyObject*, PyObject* arguments) {
+  Long address;
+  const char* path;
+  if (!Parse(arguments, "Ky", &address, &path)) return nullptr;
+  if (Entry entry(Cause::kFact); entry)
+    RecordHolder(entry.thread(), address, entry.recorder().facts().String(path));
+  return None();
+}
+
+// device(index, name, total bytes, capability major, minor, multiprocessors)
+PyObject* WriteDevice(PyObject*, PyObject* arguments) {
+  unsigned int index, major, minor, multiprocessors;
+  Long total;
+  const char* name;
+  if (!Parse(arguments, "IyKIII", &index, &name, &total, &major, &minor, &multiprocessors)) return nullptr;
+  if (Entry entry(Cause::kFact); entry)
+    entry.recorder().facts().Device(index, name, total, major, minor, multiprocessors);
+  return None();
+}
+
+// processes(device): asks NVML who is on it
+PyObject* WriteProcesses(PyObject*, PyObject* arguments) {
+  unsigned int device;
+  if (!Parse(arguments, "I", &device)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) RecordProcessesOf(entry.thread(), device);
+  return None();
+}
+
+// versions(python, torch, cuda)
+PyObject* WriteVersions(PyObject*, PyObject* arguments) {
+  const char *python, *torch, *cuda;
+  if (!Parse(arguments, "yyy", &python, &torch, &cuda)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) WriteProcess(entry.recorder().facts(), {python, torch, cuda});
+  return None();
+}
+
+// hooks(): which of them exist in this process
+PyObject* WriteHookStates(PyObject*, PyObject*) {
+  if (Entry entry(Cause::kFact); entry) WriteHooks(entry.recorder().facts());
+  return None();
+}
+
+// note(text)
+PyObject* WriteNote(PyObject*, PyObject* arguments) {
+  const char* text;
+  if (!Parse(arguments, "y", &text)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) entry.recorder().facts().Note(text);
+  return None();
+}
+
+// raw_stack() -> [(file, function, line)] as the raw walk sees it, innermost first; None where it cannot walk
+PyObject* RawStackOfCaller(PyObject*, PyObject*) {
+  const PyApi& python = *Python();
+  RawStack stack;
+  const FrameLayout* layout;
+  if (!WalkForTest(&stack, &layout)) return None();
+  PyObject* list = python.PyList_New(0);
+  for (uint32_t i = 0; list != nullptr && i < stack.count; ++i) {
+    char file[4096], function[1024];
+    const size_t file_size = FrameFile(*layout, stack.frames[i], file, sizeof(file));
+    const size_t function_size = FrameFunction(*layout, stack.frames[i], function, sizeof(function));
+    auto* code = reinterpret_cast<PyObject*>(const_cast<uint8_t*>(stack.frames[i].code));
+    PyObject* item = python.Py_BuildValue(
+        "(NNi)", python.PyUnicode_DecodeUTF8(file, static_cast<intptr_t>(file_size), "replace"),
+        python.PyUnicode_DecodeUTF8(function, static_cast<intptr_t>(function_size), "replace"),
+        python.PyCode_Addr2Line(code, stack.frames[i].instruction));
+    if (item == nullptr) {
+      python.Py_DecRef(list);
+      return nullptr;
+    }
+    python.PyList_Append(list, item);
+    python.Py_DecRef(item);
+  }
+  return list;
+}
+
+// use_stacks(trusted, id of the code object of nn.Module's call, or 0)
+PyObject* UseStacks(PyObject*, PyObject* arguments) {
+  int trusted;
+  Long module_call;
+  if (!Parse(arguments, "iK", &trusted, &module_call)) return nullptr;
+  SetModuleCall(reinterpret_cast<const void*>(module_call));
+  EnablePythonStacks(trusted != 0);
+  return None();
+}
+
+PyMethodDef functions[] = {
+    {"recording", IsRecording, kVarArgs, nullptr},      {"phase", WritePhase, kVarArgs, nullptr},
+    {"role", WriteRole, kVarArgs, nullptr},             {"module", WriteModule, kVarArgs, nullptr},
+    {"optimizer", WriteOptimizer, kVarArgs, nullptr},   {"holder", WriteHolder, kVarArgs, nullptr},
+    {"device", WriteDevice, kVarArgs, nullptr},         {"processes", WriteProcesses, kVarArgs, nullptr},
+    {"versions", WriteVersions, kVarArgs, nullptr},     {"note", WriteNote, kVarArgs, nullptr},
+    {"hooks", WriteHookStates, kVarArgs, nullptr},
+    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr}, {"use_stacks", UseStacks, kVarArgs, nullptr},
+};
+
+}  // namespace
+
+bool AddNativeFunctions(const PyApi& python, PyObject* globals) {
+  for (PyMethodDef& definition : functions) {
+    PyObject* function = python.PyCFunction_NewEx(&definition, nullptr, nullptr);
+    if (function == nullptr || python.PyDict_SetItemString(globals, definition.name, function) != 0) return false;
+    python.Py_DecRef(function);
+  }
+  return true;
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,103 @@
+#include "interpose/python/python_part.h"
+
+#include <atomic>
+
+#include "interpose/python/native_module.h"
+#include "interpose/python/py_api.h"
+#include "interpose/record/recorder.h"
+
+// The source of python_part.py, zero-terminated; made by the build.
+extern "C" const char oomtrace_python_part[];
+
+namespace oomtrace {
+namespace {
+
+constexpr uint32_t Bit(PythonTask task) { return static_cast<uint32_t>(task); }
+
+std::atomic<uint32_t> wanted{0};
+std::atomic<bool> queued{false};
+std::atomic<bool> broken{false};    // the part failed to load: never tried again
+std::atomic<bool> installed{false};
+std::atomic<Recorder*> begun_for{nullptr};
+PyObject* run_task = nullptr;       // the part's function; only touched with the GIL held
+
+bool AlreadyDone(PythonTask task) {
+  if (task == PythonTask::kInstall) return installed.load(std::memory_order_relaxed);
+  if (task == PythonTask::kBegin) return begun_for.load(std::memory_order_relaxed) == Recorder::Current();
+  return false;
+}
+
+// Whether `import torch` has finished, without importing anything.
+bool TorchIsImported(const PyApi& python) {
+  PyObject* modules = python.PyImport_GetModuleDict();
+  for (const char* name : {"torch", "torch.nn", "torch.optim"})
+    if (modules == nullptr || python.PyDict_GetItemString(modules, name) == nullptr) return false;
+  return true;
+}
+
+bool Load(const PyApi& python) {
+  PyObject* globals = python.PyDict_New();
+  if (globals == nullptr) return false;
+  PyObject* builtins = python.PyEval_GetBuiltins();
+  if (builtins == nullptr || python.PyDict_SetItemString(globals, "__builtins__", builtins) != 0) return false;
+  if (!AddNativeFunctions(python, globals)) return false;
+  PyObject* code = python.Py_CompileString(oomtrace_python_part, "<oomtrace>", kFileInput);
+  if (code == nullptr) return false;
+  PyObject* result = python.PyEval_EvalCode(code, globals, globals);
+  python.Py_DecRef(code);
+  if (result == nullptr) return false;
+  python.Py_DecRef(result);
+  run_task = python.PyDict_GetItemString(globals, "run_task");  // borrowed from globals, which live on
+  return run_task != nullptr;
+}
+
+bool Call(const PyApi& python, uint32_t tasks) {
+  PyObject* result = python.PyObject_CallFunction(run_task, "I", tasks);
+  if (result == nullptr) return false;
+  python.Py_DecRef(result);
+  return true;
+}
+
+void MarkDone(uint32_t tasks) {
+  if (tasks & Bit(PythonTask::kInstall)) installed.store(true, std::memory_order_relaxed);
+  if (tasks & Bit(PythonTask::kBegin)) begun_for.store(Recorder::Current(), std::memory_order_relaxed);
+}
+
+void SayBroken() {
+  broken.store(true, std::memory_order_relaxed);
+  Entry entry(Cause::kFact);
+  if (entry) entry.recorder().facts().Note("the Python part could not run: no names, owners and phases in this trace");
+}
+
+// In the main thread, with the GIL. Leaves no exception behind, whatever happens.
+int RunPendingCall(void*) {
+  const PyApi& python = *Python();
+  queued.store(false, std::memory_order_release);
+  if (broken.load(std::memory_order_relaxed)) return 0;
+  PyObject *type, *value, *traceback;
+  python.PyErr_Fetch(&type, &value, &traceback);
+  if (TorchIsImported(python)) {
+    const uint32_t tasks = wanted.exchange(0) | (installed.load() ? 0 : Bit(PythonTask::kInstall));
+    if ((run_task != nullptr || Load(python)) && Call(python, tasks)) {
+      MarkDone(tasks);
+    } else {
+      SayBroken();
+    }
+  }
+  python.PyErr_Clear();
+  python.PyErr_Restore(type, value, traceback);
+  return 0;
+}
+
+}  // namespace
+
+void RequestPythonPart(PythonTask task) {
+  if (AlreadyDone(task) || broken.load(std::memory_order_relaxed)) return;
+  const PyApi* python = Python();
+  if (python == nullptr || !python->Py_IsInitialized()) return;
+  wanted.fetch_or(Bit(task));
+  if (queued.exchange(true)) return;
+  if (python->Py_AddPendingCall(RunPendingCall, nullptr) != 0) queued.store(false);  // the queue is full: next time
+}
+
+}  // namespace oomtrace

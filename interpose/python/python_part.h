@@ -1,0 +1,20 @@
+// The in-process Python part: python_part.py, run inside the application's interpreter by a pending call, which the main
+// thread makes between two bytecodes. It installs its hooks once PyTorch is imported, and says what only Python knows:
+// names, owners, phases.
+#pragma once
+
+#include <cstdint>
+
+namespace oomtrace {
+
+enum class PythonTask : uint32_t {
+  kInstall = 1,      // self-test of the stack walk, hooks into nn.Module and optimizers
+  kBegin = 2,        // a recording has begun: versions, devices, the processes on them
+  kOutOfMemory = 4,  // owners and holders, once the exception has left the allocator
+};
+
+// Asks for it, from any thread, under any lock but the dynamic linker's: takes neither the GIL nor memory. Repeated
+// where PyTorch was not fully imported yet. Does nothing where there is no interpreter.
+void RequestPythonPart(PythonTask task);
+
+}  // namespace oomtrace

@@ -1,0 +1,364 @@
+"""What only Python knows of a training: names, owners, phases. Runs inside the application's interpreter.
+
+liboomtrace.so executes this source with a fresh namespace that holds its own functions (native_module.cc) and then
+calls run_task. The rules of a guest: nothing is printed, nothing is raised into the application, no object of the
+application is changed or kept alive, nothing is allocated on the device, no random state is touched, and nothing is
+imported that PyTorch has not imported already.
+"""
+
+import sys
+
+TASK_INSTALL, TASK_BEGIN, TASK_OUT_OF_MEMORY = 1, 2, 4
+OPTIMIZER_STEP_BEGIN, OPTIMIZER_STEP_END, TRAIN_MODE, EVAL_MODE = 3, 4, 5, 6
+PARAMETER, BUFFER, GRADIENT, OPTIMIZER_STATE = 1, 2, 3, 4
+
+torch = sys.modules["torch"]
+functools = sys.modules["functools"]
+gc = sys.modules.get("gc") or __import__("gc")
+threading = sys.modules["threading"]
+time = sys.modules.get("time") or __import__("time")
+weakref = sys.modules["weakref"]
+
+
+def text(value):
+    """As the recorder takes it: UTF-8 without zero bytes."""
+    return str(value).encode("utf-8", "replace").replace(b"\0", b"?")
+
+
+def quiet(function):
+    """A failure of ours is a note in the trace, never the application's."""
+
+    def guarded(*arguments):
+        try:
+            return function(*arguments)
+        except Exception as error:
+            note(text(f"Python part, {function.__name__}: {type(error).__name__}: {error}"))
+            return None
+
+    return guarded
+
+
+def cuda_storage(tensor):
+    """(address, bytes, device index) of a tensor's storage on a CUDA device, else None."""
+    try:
+        tensor = getattr(tensor, "_local_tensor", tensor)  # a DTensor's own shard
+        if tensor.device.type != "cuda":
+            return None
+        storage = tensor.untyped_storage()
+        address, size = storage.data_ptr(), storage.nbytes()
+        return (address, size, tensor.device.index or 0) if address and size else None
+    except Exception:  # fake, meta and other tensors without memory
+        return None
+
+
+class Known:
+    """What has been written to the trace of this process, so that it is written once."""
+
+    def __init__(self):
+        self.roots = {}  # id -> (weak reference, tensors on a device when the tree was written)
+        self.optimizers = {}  # id -> [weak reference, steps, {state address: name}]
+        self.scanned = False  # the collector's objects have been searched for modules
+
+
+known = Known()
+
+
+# ---- modules ----------------------------------------------------------------------------------------------------
+
+
+def tensors_of(root):
+    """(name, tensor, role) of every parameter and buffer below the root, each once."""
+    for name, parameter in root.named_parameters():
+        yield name, parameter, PARAMETER
+    for name, buffer in root.named_buffers():
+        yield name, buffer, BUFFER
+
+
+def write_tree(root):
+    """Writes the tree and its tensors, unless nothing has changed since the last time."""
+    placed = []
+    for name, tensor, kind in tensors_of(root):
+        storage = cuda_storage(tensor)
+        if storage is not None:
+            placed.append((name, storage, kind))
+    addresses = hash(tuple(storage[0] for _, storage, _ in placed))
+    entry = known.roots.get(id(root))
+    if entry is not None and entry[0]() is root:
+        if entry[1] == addresses:
+            return
+    else:
+        for path, child in root.named_modules():
+            module(id(child), id(root), text(path), text(type(child).__name__))
+    known.roots[id(root)] = (weakref.ref(root), addresses)
+    for name, (address, size, index), kind in placed:
+        role(address, size, kind, text(name), id(root), index)
+
+
+def live_roots():
+    return [root for root in (entry[0]() for entry in list(known.roots.values())) if root is not None]
+
+
+def scan_for_roots(objects):
+    """Modules that no other module contains."""
+    module_class = torch.nn.Module
+    modules = [item for item in objects if is_instance(item, module_class)]
+    inner = set()
+    for item in modules:
+        for child in item.__dict__.get("_modules", {}).values():
+            if child is not None:
+                inner.add(id(child))
+    return [item for item in modules if id(item) not in inner]
+
+
+def is_instance(item, kind):
+    """By real type: isinstance() would ask lazy and proxy objects, whose __class__ runs code of the application."""
+    return issubclass(type(item), kind)
+
+
+def write_trees_from_collector():
+    known.scanned = True
+    for root in scan_for_roots(gc.get_objects()):
+        write_tree(root)
+
+
+def hook_modes():
+    """nn.Module.train, which eval() calls too: the outermost call says what follows."""
+    original = torch.nn.Module.train
+    inside = threading.local()
+
+    def observe(root, mode):
+        if not recording():
+            return
+        phase(TRAIN_MODE if mode else EVAL_MODE, id(root))
+        entry = known.roots.get(id(root))
+        if entry is None or entry[0]() is not root:
+            write_tree(root)
+
+    observe = quiet(observe)
+
+    @functools.wraps(original)
+    def train(self, mode=True):
+        if getattr(inside, "yes", False):
+            return original(self, mode)
+        inside.yes = True
+        try:
+            result = original(self, mode)
+        finally:
+            inside.yes = False
+        observe(self, mode)
+        return result
+
+    torch.nn.Module.train = train
+
+
+# ---- optimizers -------------------------------------------------------------------------------------------------
+
+
+def parameters_of(optimizer):
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def options_of(optimizer):
+    group = optimizer.param_groups[0] if optimizer.param_groups else {}
+    names = ("foreach", "fused", "capturable", "differentiable", "amsgrad", "maximize", "momentum", "weight_decay")
+    return " ".join(f"{name}={group[name]}" for name in names if name in group)
+
+
+def optimizer_entry(item):
+    entry = known.optimizers.get(id(item))
+    if entry is None or entry[0]() is not item:
+        parameters = parameters_of(item)
+        elements = sum(parameter.numel() for parameter in parameters)
+        size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
+        optimizer(id(item), text(type(item).__name__), size, elements, text(options_of(item)))
+        entry = known.optimizers[id(item)] = [weakref.ref(item), 0, {}]
+    return entry
+
+
+def parameter_names(parameters):
+    """id -> name; searches the process once where no known module owns a parameter."""
+    names = {}
+
+    def collect():
+        for root in live_roots():
+            for name, parameter in root.named_parameters():
+                names.setdefault(id(parameter), name)
+
+    collect()
+    if not known.scanned and any(id(parameter) not in names for parameter in parameters):
+        write_trees_from_collector()
+        collect()
+    return names
+
+
+def write_gradients(item):
+    parameters = parameters_of(item)
+    names = parameter_names(parameters)
+    for root in live_roots():
+        write_tree(root)
+    for number, parameter in enumerate(parameters):
+        name = text(names.get(id(parameter), f"parameter {number}"))
+        storage = cuda_storage(parameter)
+        if storage is not None and id(parameter) not in names:
+            role(storage[0], storage[1], PARAMETER, name, id(item), storage[2])
+        storage = cuda_storage(parameter.grad) if parameter.grad is not None else None
+        if storage is not None:
+            role(storage[0], storage[1], GRADIENT, name, id(item), storage[2])
+
+
+def write_states(item, entry):
+    """The optimizer's state tensors, each storage once."""
+    names = None
+    written = {}
+    for number, parameter in enumerate(parameters_of(item)):
+        state = item.state.get(parameter)
+        if not state or not hasattr(state, "items"):
+            continue
+        for key, value in state.items():
+            storage = cuda_storage(value) if is_instance(value, torch.Tensor) else None
+            if storage is None or storage[0] in written:
+                continue
+            if names is None:
+                names = parameter_names([])
+            name = f"{names.get(id(parameter), f'parameter {number}')}: {key}"
+            written[storage[0]] = name
+            if entry[2].get(storage[0]) != name:
+                role(storage[0], storage[1], OPTIMIZER_STATE, text(name), id(item), storage[2])
+    entry[2] = written
+
+
+def worth_a_look(steps):
+    """The first steps, then ever more rarely: what an optimizer owns changes early or not at all."""
+    return steps < 3 or steps & (steps - 1) == 0
+
+
+@quiet
+def before_step(item, *_):
+    if not recording():
+        return
+    entry = optimizer_entry(item)
+    phase(OPTIMIZER_STEP_BEGIN, id(item))
+    if worth_a_look(entry[1]):
+        write_gradients(item)
+
+
+@quiet
+def after_step(item, *_):
+    if not recording():
+        return
+    phase(OPTIMIZER_STEP_END, id(item))
+    entry = optimizer_entry(item)
+    if worth_a_look(entry[1]):
+        write_states(item, entry)
+    entry[1] += 1
+
+
+def hook_steps():
+    optimizers = sys.modules["torch.optim.optimizer"]
+    optimizers.register_optimizer_step_pre_hook(before_step)
+    optimizers.register_optimizer_step_post_hook(after_step)
+
+
+# ---- the stack walk ---------------------------------------------------------------------------------------------
+
+
+def expected_stack():
+    frame = sys._getframe(1)
+    stack = []
+    while frame is not None and len(stack) < 64:
+        code = frame.f_code
+        stack.append((code.co_filename, getattr(code, "co_qualname", code.co_name), frame.f_lineno))
+        frame = frame.f_back
+    return stack
+
+
+def stacks_agree():
+    """The raw walk against the interpreter's own word, from a nested function, a generator and a comprehension."""
+
+    def nested(depth):
+        if depth:
+            return nested(depth - 1)
+        return same_here()
+
+    def same_here():
+        seen, expected = raw_stack(), expected_stack()
+        return seen is not None and seen[1:] == expected[1:] and seen[0][:2] == expected[0][:2]
+
+    def generator():
+        yield nested(3)
+
+    return all([nested(0), nested(5), *generator(), *[nested(depth) for depth in (1, 2)]])
+
+
+def module_call():
+    """The code object of nn.Module's call whose first local variable is the module itself, not a cell."""
+    for name in ("_wrapped_call_impl", "_call_impl"):
+        function = getattr(torch.nn.Module, name, None)
+        code = getattr(function, "__code__", None)
+        if code is not None and code.co_varnames[:1] == ("self",) and "self" not in code.co_cellvars:
+            return id(code)
+    return 0
+
+
+def start_stacks():
+    if stacks_agree():
+        use_stacks(1, module_call())
+    else:
+        use_stacks(0, 0)
+        known.stack_problem = f"no Python stacks: the layout of frames in Python {sys.version.split()[0]} is not known"
+
+
+# ---- the three tasks --------------------------------------------------------------------------------------------
+
+
+@quiet
+def install():
+    known.stack_problem = ""
+    start_stacks()
+    hook_modes()
+    hook_steps()
+
+
+@quiet
+def begin():
+    """A recording has begun: in this process, or in a child that was forked from it."""
+    problem = known.stack_problem
+    known.__init__()
+    known.stack_problem = problem
+    hooks()
+    if problem:
+        note(text(problem))
+    versions(text(sys.version.split()[0]), text(torch.__version__), text(torch.version.cuda or ""))
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        device(
+            index,
+            text(properties.name),
+            properties.total_memory,
+            properties.major,
+            properties.minor,
+            properties.multi_processor_count,
+        )
+        processes(index)
+
+
+@quiet
+def out_of_memory():
+    for index in range(torch.cuda.device_count()):
+        processes(index)
+    objects = gc.get_objects()
+    for root in scan_for_roots(objects):
+        write_tree(root)
+    for item in [item for item in objects if is_instance(item, torch.optim.Optimizer)]:
+        entry = optimizer_entry(item)
+        write_gradients(item)
+        write_states(item, entry)
+
+
+def run_task(tasks):
+    if tasks & TASK_INSTALL:
+        install()
+    if tasks & TASK_BEGIN and recording():
+        begin()
+    if tasks & TASK_OUT_OF_MEMORY and recording():
+        out_of_memory()

@@ -1,0 +1,19 @@
+// Python stacks in the trace. Off until the Python part has shown, in this very interpreter, that the raw walk sees what
+// the interpreter itself says (python_part.h); off for good, with a reason, where it does not.
+#pragma once
+
+#include "interpose/python/frame_walk.h"
+#include "interpose/record/recorder.h"
+
+namespace oomtrace {
+
+// Stack.id of the calling thread's Python stack; 0 where it has none. Any thread, with or without the GIL.
+uint32_t InternPythonStack(Recorder& recorder);
+
+// For the self-test: walks whether or not stacks are on. False where the interpreter's layout is not known.
+bool WalkForTest(RawStack* stack, const FrameLayout** layout);
+void EnablePythonStacks(bool enable);
+// The code object of nn.Module's call, whose first local variable is the module.
+void SetModuleCall(const void* code);
+
+}  // namespace oomtrace

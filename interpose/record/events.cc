@@ -1,0 +1,163 @@
+#include "interpose/record/events.h"
+
+namespace oomtrace {
+namespace {
+
+// Largest event without lists: a tag and a length, then at most 11 fields of a tag and a 10-byte varint.
+constexpr size_t kLargestEvent = 2 + 11 * 11;
+
+template <typename Fill>
+void Record(ThreadState& thread, uint32_t field, Fill fill, size_t most = kLargestEvent, uint64_t ticks = 0) {
+  uint8_t* room = thread.events.Room(most);
+  if (room == nullptr) {
+    thread.recorder->CountDropped();
+    return;
+  }
+  ProtoWriter proto(room, most);
+  uint8_t* message = proto.Begin(field);
+  proto.Uint(1, thread.events.TicksSince(ticks != 0 ? ticks : Ticks()));
+  fill(proto);
+  proto.End(message);
+  if (proto.ok()) {
+    thread.events.Commit(proto.position());
+  } else {
+    thread.recorder->CountDropped();
+  }
+}
+
+void Reserved(ThreadState& thread, ProtoWriter& proto, uint32_t device, uint64_t reserved) {
+  if (thread.events.ReservedChanged(device, reserved)) proto.Uint(8, reserved);
+}
+
+}  // namespace
+
+void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
+                       const Attribution& attribution) {
+  Record(thread, wire::kTensorAlloc, [&](ProtoWriter& proto) {
+    proto.Sint(2, thread.events.BlockDelta(address));
+    proto.Uint(3, bytes);
+    proto.Uint(4, attribution.stack);
+    proto.Uint(5, attribution.layout);
+    proto.Uint(6, attribution.context);
+    proto.Uint(7, device);
+    Reserved(thread, proto, device, reserved);
+  });
+}
+
+void RecordTensorFree(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved) {
+  Record(thread, wire::kTensorFree, [&](ProtoWriter& proto) {
+    proto.Sint(2, thread.events.BlockDelta(address));
+    proto.Uint(3, bytes);
+    proto.Uint(7, device);
+    Reserved(thread, proto, device, reserved);
+  });
+}
+
+void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call) {
+  Record(
+      thread, wire::kDeviceAlloc,
+      [&](ProtoWriter& proto) {
+        proto.Sint(2, thread.events.BlockDelta(call.address));
+        proto.Uint(3, call.bytes);
+        proto.Uint(4, call.stack);
+        proto.Uint(5, call.library);
+        proto.Uint(6, call.api);
+        proto.Uint(7, call.device);
+        proto.Uint(8, call.result);
+      },
+      kLargestEvent, ticks);
+}
+
+void RecordDeviceFree(ThreadState& thread, uint64_t ticks, const DeviceCall& call) {
+  Record(
+      thread, wire::kDeviceFree,
+      [&](ProtoWriter& proto) {
+        proto.Sint(2, thread.events.BlockDelta(call.address));
+        proto.Uint(5, call.library);
+        proto.Uint(6, call.api);
+        proto.Uint(7, call.device);
+      },
+      kLargestEvent, ticks);
+}
+
+void RecordMemoryInfo(ThreadState& thread, uint32_t device, uint64_t free, uint64_t total) {
+  Record(thread, wire::kMemoryInfo, [&](ProtoWriter& proto) {
+    proto.Uint(7, device);
+    proto.Uint(8, free);
+    proto.Uint(9, total);
+  });
+}
+
+void RecordPhase(ThreadState& thread, wire::Phase kind, uint64_t object) {
+  Record(thread, wire::kPhase, [&](ProtoWriter& proto) {
+    proto.Uint(2, static_cast<uint32_t>(kind));
+    proto.Uint(3, object);
+  });
+}
+
+void RecordHostCopy(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device) {
+  Record(thread, wire::kHostCopy, [&](ProtoWriter& proto) {
+    proto.Sint(2, thread.events.BlockDelta(address));
+    proto.Uint(3, bytes);
+    proto.Uint(7, device);
+  });
+}
+
+void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attribution& attribution) {
+  Record(thread, wire::kOutOfMemory, [&](ProtoWriter& proto) {
+    proto.Uint(2, static_cast<uint32_t>(refusal.source));
+    proto.Uint(3, refusal.bytes);
+    proto.Uint(4, attribution.stack);
+    proto.Uint(5, attribution.layout);
+    proto.Uint(6, attribution.context);
+    proto.Uint(7, refusal.device);
+    proto.Uint(8, refusal.allocated);
+    proto.Uint(9, refusal.reserved);
+    proto.Uint(10, refusal.device_free);
+    proto.Uint(11, refusal.device_total);
+  });
+}
+
+void RecordTensorRole(ThreadState& thread, const Role& role) {
+  Record(thread, wire::kTensorRole, [&](ProtoWriter& proto) {
+    proto.Sint(2, thread.events.BlockDelta(role.address));
+    proto.Uint(3, role.bytes);
+    proto.Uint(4, role.role);
+    proto.Uint(5, role.name);
+    proto.Uint(6, role.owner);
+    proto.Uint(7, role.device);
+  });
+}
+
+void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total, const GpuProcess* processes,
+                        uint32_t count) {
+  Record(
+      thread, wire::kGpuProcesses,
+      [&](ProtoWriter& proto) {
+        proto.Uint(2, device);
+        proto.Uint(3, used);
+        proto.Uint(4, total);
+        for (uint32_t i = 0; i < count; ++i) {
+          uint8_t* entry = proto.Begin(5);
+          proto.Uint(1, processes[i].pid);
+          proto.Uint(2, processes[i].bytes);
+          proto.Bool(3, processes[i].self);
+          proto.Text(4, processes[i].name);
+          proto.End(entry);
+        }
+      },
+      kLargestEvent + count * (sizeof(GpuProcess) + 32));
+}
+
+void RecordHolder(ThreadState& thread, uint64_t address, uint32_t path) {
+  Record(thread, wire::kHolder, [&](ProtoWriter& proto) {
+    proto.Sint(2, thread.events.BlockDelta(address));
+    proto.Uint(3, path);
+  });
+}
+
+void RecordExit(ThreadState& thread, int32_t status) {
+  Record(thread, wire::kExit, [&](ProtoWriter& proto) { proto.Int(2, status); });
+}
+
+}  // namespace oomtrace

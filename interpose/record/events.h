@@ -1,0 +1,72 @@
+// One function for each event of proto/trace.proto: encodes it into the thread's event chunk and commits it. Where the
+// file has no room the event is dropped and counted.
+//
+// Called with the thread's Entry held (recorder.h). Addresses are device addresses, sizes are bytes.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "interpose/record/recorder.h"
+#include "interpose/record/wire.h"
+
+namespace oomtrace {
+
+struct Attribution {
+  uint32_t stack = 0;
+  uint32_t layout = 0;
+  uint32_t context = 0;
+};
+
+struct DeviceCall {
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  uint32_t stack = 0;
+  uint32_t library = 0;
+  uint32_t api = 0;
+  uint32_t device = 0;
+  uint32_t result = 0;
+};
+
+struct Refusal {
+  wire::OutOfMemorySource source = wire::OutOfMemorySource::kTorchReport;
+  uint64_t bytes = 0;
+  uint32_t device = 0;
+  uint64_t allocated = 0;
+  uint64_t reserved = 0;
+  uint64_t device_free = 0;
+  uint64_t device_total = 0;
+};
+
+struct Role {
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  uint32_t role = 0;  // TensorRole.Role
+  uint32_t name = 0;
+  uint64_t owner = 0;
+  uint32_t device = 0;
+};
+
+struct GpuProcess {
+  uint32_t pid = 0;
+  uint64_t bytes = 0;
+  bool self = false;
+  char name[64] = {};
+};
+
+void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
+                       const Attribution& attribution);
+void RecordTensorFree(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved);
+void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call);
+void RecordDeviceFree(ThreadState& thread, uint64_t ticks, const DeviceCall& call);
+void RecordMemoryInfo(ThreadState& thread, uint32_t device, uint64_t free, uint64_t total);
+void RecordPhase(ThreadState& thread, wire::Phase kind, uint64_t object);
+void RecordHostCopy(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device);
+void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attribution& attribution);
+void RecordTensorRole(ThreadState& thread, const Role& role);
+void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total, const GpuProcess* processes,
+                        uint32_t count);
+void RecordHolder(ThreadState& thread, uint64_t address, uint32_t path);
+void RecordExit(ThreadState& thread, int32_t status);
+
+}  // namespace oomtrace

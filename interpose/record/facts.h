@@ -1,0 +1,98 @@
+// Interned data and facts: what permanent chunks hold. Each thing is written once and known by its id from then on; 0
+// is "none", and also the answer when a table or the file is full (counted by the caller's header counters).
+//
+// Any thread. A known thing is found without a lock; a new one is written under the lock, and its id is published only
+// after its record is committed, so an event never refers to what is not in the file.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "interpose/record/chunk_writer.h"
+#include "interpose/record/intern_table.h"
+#include "interpose/record/spin_lock.h"
+
+namespace oomtrace {
+
+inline constexpr int kMostFrames = 64;  // of a stack; deeper ones are cut at the outer end
+
+struct ContextState {
+  bool grad_mode = false;
+  bool inference_mode = false;
+  bool backward = false;
+  const char* node = nullptr;  // mangled class name, static storage of the library that defines it
+};
+
+struct LayoutState {
+  const int64_t* sizes = nullptr;
+  const int64_t* strides = nullptr;  // nullptr: contiguous
+  uint32_t dimensions = 0;
+  int32_t dtype = 0;
+};
+
+struct StackState {
+  const uint32_t* frames = nullptr;  // Frame.id, innermost first
+  uint32_t count = 0;
+  uint64_t module = 0;
+  uint64_t root_module = 0;
+  bool truncated = false;
+};
+
+class Facts {
+ public:
+  static constexpr size_t kLongestString = 8192;  // bytes; the rest is cut
+  static constexpr uint32_t kMostDimensions = 24;
+
+  void Bind(TraceFile* file, uint32_t thread) { writer_.Bind(file, ChunkKind::kPermanent, thread); }
+
+  uint32_t String(std::string_view text);
+  uint32_t Layout(const LayoutState& layout);
+  uint32_t Context(const ContextState& context);
+  uint32_t Library(std::string_view path);
+
+  // Frames and stacks are known by hashes that the caller makes from what it walked.
+  uint32_t FindFrame(uint64_t hash) const { return frames_.Find(hash); }
+  uint32_t AddFrame(uint64_t hash, std::string_view file, std::string_view function, uint32_t line);
+  uint32_t FindStack(uint64_t hash) const { return stacks_.Find(hash); }
+  uint32_t AddStack(uint64_t hash, const StackState& stack);
+
+  void Module(uint64_t identity, uint64_t root, std::string_view path, std::string_view type);
+  void Optimizer(uint64_t identity, std::string_view type, uint64_t bytes, uint64_t elements, std::string_view options);
+  void Device(uint32_t index, std::string_view name, uint64_t total, uint32_t major, uint32_t minor,
+              uint32_t multiprocessors);
+  void Hook(std::string_view name, std::string_view library, uint32_t state, std::string_view reason);
+  void Note(std::string_view text);
+
+  // A record of another kind: `fill` gets a ProtoWriter over up to `most` bytes and writes one field of Chunk.
+  template <typename Fill>
+  bool Write(size_t most, Fill fill) {
+    SpinLockHolder hold(lock_);
+    return WriteLocked(most, fill);
+  }
+
+ private:
+  template <typename Fill>
+  bool WriteLocked(size_t most, Fill fill) {
+    uint8_t* room = writer_.Room(most);
+    if (room == nullptr) return false;
+    ProtoWriter proto(room, most);
+    fill(proto);
+    if (!proto.ok()) return false;
+    writer_.Commit(proto.position());
+    return true;
+  }
+  template <typename Table, typename Fill>
+  uint32_t AddLocked(Table& table, uint64_t hash, size_t most, Fill fill);
+  uint32_t StringLocked(std::string_view text);
+
+  SpinLock lock_;
+  ChunkWriter writer_;
+  InternTable<1 << 16> strings_;
+  InternTable<1 << 17> frames_;
+  InternTable<1 << 18> stacks_;
+  InternTable<1 << 16> layouts_;
+  InternTable<1 << 12> contexts_;
+  InternTable<1 << 10> libraries_;
+};
+
+}  // namespace oomtrace

@@ -1,0 +1,39 @@
+// Which library an address of code belongs to, from /proc/self/maps: a table that is read again when an address is not
+// in it (a library loaded since). Any thread. Device allocations are rare enough to take a lock for.
+#pragma once
+
+#include <cstdint>
+
+#include "interpose/record/facts.h"
+#include "interpose/record/spin_lock.h"
+
+namespace oomtrace {
+
+struct LibraryFound {
+  uint32_t id = 0;                 // Library.id, 0 where the address is in no file
+  bool caching_allocator = false;  // the library of PyTorch's device allocator
+};
+
+class LibraryMap {
+ public:
+  static constexpr uint32_t kMost = 4096;  // executable mappings; PyTorch with CUDA has about 150
+
+  LibraryFound Find(const void* code, Facts& facts);
+
+ private:
+  struct Range {
+    uintptr_t begin;
+    uintptr_t end;
+    LibraryFound library;
+  };
+
+  LibraryFound Search(uintptr_t address) const;
+  void Refresh(Facts& facts);
+  void AddLine(const char* line, const char* end, Facts& facts);
+
+  SpinLock lock_;
+  uint32_t count_;
+  Range ranges_[kMost];
+};
+
+}  // namespace oomtrace

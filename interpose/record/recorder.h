@@ -1,0 +1,119 @@
+// The recorder of this process: its state, its file, its threads.
+//
+//     Off        OOMTRACE=0, or the library is not initialised yet: every hook only passes through
+//     Armed      watching; no file exists
+//     Recording  from the first touch of CUDA memory on
+//     Disabled   for the rest of the process, for a reason that is in the header (if there is one) and said once
+//
+// A child made by fork or clone starts Armed with a recorder of its own: the pointer to the recorder lives on a page
+// that the kernel wipes in the child (MADV_WIPEONFORK), so nothing has to run at the fork. vfork and exec share or
+// replace the whole address space and leave the parent's recorder alone.
+#pragma once
+
+#include <errno.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "interpose/record/chunk_writer.h"
+#include "interpose/record/facts.h"
+#include "interpose/record/format.h"
+#include "interpose/record/library_map.h"
+#include "interpose/record/trace_file.h"
+#include "interpose/record/trace_name.h"
+
+namespace oomtrace {
+
+class Recorder;
+
+// What one thread needs to record. Outlives its thread: the next new thread takes it over, with its chunk.
+struct ThreadState {
+  Recorder* recorder;
+  ChunkWriter events;
+  bool busy;                     // inside the recorder: what nests (a signal handler, our own calls) is not recorded
+  bool context_known;
+  uint32_t context_id;           // of the state below, the last one used
+  ContextState context;
+  ThreadState* next_free;
+};
+
+class Recorder {
+ public:
+  // The recorder of this process, made if need be; nullptr where it is Off.
+  static Recorder* Current();
+  // Once, before any hook can matter. OOMTRACE=0 leaves it Off.
+  static void Initialize();
+  // Run at the change from Armed to Recording, under no lock of the recorder; may write facts.
+  static void OnStart(void (*callback)(Recorder&));
+
+  State state() const { return state_.load(std::memory_order_acquire); }
+  // Armed → Recording or Disabled. True where it is recording afterwards.
+  bool Start();
+  void Disable(const char* reason);
+
+  // This thread's state, made on first use; nullptr where memory is out.
+  ThreadState* Attach();
+  void Detach(ThreadState* thread);
+
+  Facts& facts() { return facts_; }
+  LibraryMap& libraries() { return libraries_; }
+  const char* path() const { return path_.c_str(); }
+  const char* reason() const { return reason_.c_str(); }
+
+  void CountDropped() { file_.header()->dropped_events.fetch_add(1, std::memory_order_relaxed); }
+  void CountFailedStack() { file_.header()->failed_stacks.fetch_add(1, std::memory_order_relaxed); }
+  void CountUnknownCall() { file_.header()->unknown_calls.fetch_add(1, std::memory_order_relaxed); }
+
+  // Whether the line about it is to be printed at exit.
+  void NoteOutOfMemory() { out_of_memory_.store(true, std::memory_order_relaxed); }
+  bool out_of_memory() const { return out_of_memory_.load(std::memory_order_relaxed); }
+
+ private:
+  bool OpenFile();
+
+  std::atomic<State> state_;
+  std::atomic<bool> out_of_memory_;
+  SpinLock lock_;            // starting, and the list of free thread states
+  ThreadState* free_threads_;
+  TraceFile file_;
+  TracePath path_;
+  Reason reason_;
+  Facts facts_;
+  LibraryMap libraries_;
+};
+
+enum class Cause {
+  kMemory,  // CUDA memory was touched: starts the recording
+  kFact,    // worth recording only while a recording runs
+};
+
+extern constinit thread_local ThreadState* thread_state __attribute__((tls_model("initial-exec")));
+
+// This thread inside the recorder. False where nothing is to be recorded. Leaves errno as it was.
+class Entry {
+ public:
+  explicit Entry(Cause cause) : errno_(errno), thread_(Enter(cause)) {}
+  ~Entry() {
+    if (thread_ != nullptr) thread_->busy = false;
+    errno = errno_;
+  }
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+  explicit operator bool() const { return thread_ != nullptr; }
+  ThreadState& thread() const { return *thread_; }
+  Recorder& recorder() const { return *thread_->recorder; }
+
+ private:
+  static ThreadState* Enter(Cause cause);
+
+  int errno_;
+  ThreadState* thread_;
+};
+
+// One line to stderr, without stdio: "oomtrace: <text>".
+void SayLine(const char* text);
+// OOMTRACE_VERBOSE=1.
+bool Verbose();
+
+}  // namespace oomtrace

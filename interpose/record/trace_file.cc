@@ -1,0 +1,178 @@
+#include "interpose/record/trace_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "interpose/record/clock.h"
+#include "interpose/record/crc32c.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14
+#endif
+
+namespace oomtrace {
+namespace {
+
+uint64_t LargestFile() {
+  // Beyond this limit the kernel sends SIGXFSZ, which would kill the application.
+  rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return ~uint64_t{0};
+  return limit.rlim_cur;
+}
+
+}  // namespace
+
+void* MapMemory(size_t bytes) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? nullptr : memory;
+}
+
+bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, int* errno_out) {
+  if (budget_bytes < kSmallestBudget) budget_bytes = kSmallestBudget;
+  if (LargestFile() < budget_bytes) budget_bytes = LargestFile();
+  if (budget_bytes < kHeaderSize + 4 * kChunkSize) {
+    *errno_out = EFBIG;
+    reason->Add("the limit on file sizes (ulimit -f) leaves no room for a trace");
+    return false;
+  }
+  budget_chunks_ = (budget_bytes - kHeaderSize) / kChunkSize;
+  descriptor_ = ::open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (descriptor_ < 0) {
+    *errno_out = errno;
+    reason->Add("cannot create ").Add(path).Add(": ").Add(strerrordesc_np(*errno_out));
+    return false;
+  }
+  fchmod(descriptor_, 0644);
+  const uint64_t span = kHeaderSize + budget_chunks_ * kChunkSize;
+  const char* problem = nullptr;
+  if (!Reserve(kHeaderSize + kChunkSize)) {
+    *errno_out = errno;
+    problem = "no space for it on the disk: ";
+  } else {
+    void* memory = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, 0);
+    slots_ = static_cast<Slot*>(MapMemory(budget_chunks_ * sizeof(Slot)));
+    if (memory != MAP_FAILED && slots_ != nullptr) {
+      header_ = static_cast<TraceHeader*>(memory);
+    } else {
+      *errno_out = errno;
+      problem = "cannot map it: ";
+    }
+  }
+  if (problem != nullptr) {
+    reason->Add("cannot write ").Add(path).Add(", ").Add(problem).Add(strerrordesc_np(*errno_out));
+    unlink(path);
+    close(descriptor_);
+    descriptor_ = -1;
+    return false;
+  }
+  reserved_chunks_ = 1;
+  header_->version = kFormatVersion;
+  header_->header_size = kHeaderSize;
+  header_->chunk_size = kChunkSize;
+  header_->chunk_header_size = kChunkHeaderSize;
+  header_->budget_chunks = budget_chunks_;
+  header_->reserved_chunks.store(reserved_chunks_, std::memory_order_relaxed);
+  header_->pid = static_cast<uint32_t>(getpid());
+  header_->start_unix_ns = ClockNs(CLOCK_REALTIME);
+  header_->start_ticks = Ticks();
+  header_->start_monotonic_ns = ClockNs(CLOCK_MONOTONIC);
+  memcpy(header_->magic, "OOMTRACE", 8);
+  return true;
+}
+
+// posix_fallocate returns its error; it also works, by writing, where the file system has no fallocate.
+bool TraceFile::Reserve(uint64_t bytes) {
+  int error;
+  do error = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
+  while (error == EINTR);
+  errno = error;
+  return error == 0;
+}
+
+bool TraceFile::Grow() {
+  if (full_ || reserved_chunks_ == budget_chunks_) return false;
+  uint64_t target = reserved_chunks_ + kExtent / kChunkSize;
+  if (target > budget_chunks_) target = budget_chunks_;
+  // The limit may have been lowered since Open; beyond it posix_fallocate would raise SIGXFSZ.
+  const uint64_t bytes = kHeaderSize + target * kChunkSize;
+  if (bytes > LargestFile() || !Reserve(bytes)) {
+    full_ = true;
+    return false;
+  }
+  reserved_chunks_ = target;
+  header_->reserved_chunks.store(target, std::memory_order_release);
+  return true;
+}
+
+ChunkHeader* TraceFile::At(uint64_t index) const {
+  return reinterpret_cast<ChunkHeader*>(reinterpret_cast<uint8_t*>(header_) + kHeaderSize + index * kChunkSize);
+}
+
+uint64_t TraceFile::OldestSealed() const {
+  uint64_t oldest = budget_chunks_;
+  for (uint64_t i = 0; i < used_chunks_; ++i) {
+    const Slot& slot = slots_[i];
+    if (slot.kind != ChunkKind::kEvents || slot.held) continue;
+    if (oldest == budget_chunks_ || slot.sequence < slots_[oldest].sequence) oldest = i;
+  }
+  return oldest;
+}
+
+ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
+  ChunkHeader* chunk = At(index);
+  // Faults the pages in at once (a first touch costs 79 ns a record otherwise), and answers an error where writing
+  // would raise SIGBUS. A kernel that does not know the advice says EINVAL, which is no reason to stop.
+  if (madvise(reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(chunk) & ~uintptr_t{4095}), kChunkSize,
+              MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+    full_ = true;
+    return nullptr;
+  }
+  chunk->magic.store(0, std::memory_order_release);  // a kill in between leaves a chunk that was never used
+  chunk->committed.store(0, std::memory_order_relaxed);
+  chunk->kind = static_cast<uint16_t>(kind);
+  chunk->flags.store(0, std::memory_order_relaxed);
+  chunk->sequence = next_sequence_++;
+  chunk->base_ticks = Ticks();
+  chunk->base_monotonic_ns = ClockNs(CLOCK_MONOTONIC);
+  chunk->thread = thread;
+  chunk->crc = 0;
+  chunk->magic.store(kChunkMagic, std::memory_order_release);
+  slots_[index] = {chunk->sequence, kind, true};
+  return chunk;
+}
+
+ChunkHeader* TraceFile::Take(ChunkKind kind, uint32_t thread) {
+  SpinLockHolder hold(lock_);
+  // Interned data may never crowd out the events.
+  if (kind == ChunkKind::kPermanent && permanent_chunks_ >= budget_chunks_ / 2) return nullptr;
+  uint64_t index;
+  if (used_chunks_ < reserved_chunks_ || Grow()) {
+    index = used_chunks_;
+  } else {
+    index = OldestSealed();
+    if (index == budget_chunks_) return nullptr;
+    header_->recycled_chunks.fetch_add(1, std::memory_order_relaxed);
+  }
+  ChunkHeader* chunk = Begin(index, kind, thread);
+  if (chunk == nullptr) return nullptr;
+  if (index == used_chunks_) ++used_chunks_;
+  if (kind == ChunkKind::kPermanent) ++permanent_chunks_;
+  return chunk;
+}
+
+void TraceFile::Seal(ChunkHeader* chunk) {
+  chunk->crc = Crc32c(chunk->payload(), chunk->committed.load(std::memory_order_relaxed));
+  chunk->flags.store(kSealed, std::memory_order_release);
+  const auto index = (reinterpret_cast<uint8_t*>(chunk) - reinterpret_cast<uint8_t*>(header_) - kHeaderSize) / kChunkSize;
+  SpinLockHolder hold(lock_);
+  slots_[index].held = false;
+}
+
+}  // namespace oomtrace

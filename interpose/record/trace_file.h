@@ -1,0 +1,68 @@
+// The trace file of one process: made when the recording starts, grown in extents, handed out in chunks.
+//
+// Guarantees
+// - Space is reserved on disk before it is mapped memory that anybody writes: a full disk is an error here, never a
+//   SIGBUS in the application. The mapping spans the whole budget from the start, so nothing ever moves.
+// - The size on disk never exceeds the budget. When it is used up (or the disk is full), the oldest sealed event chunk
+//   is recycled and counted; permanent chunks never are.
+// - No number of a chunk is used twice.
+// Thread-safe after Open, except that a chunk has one writer at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "interpose/record/format.h"
+#include "interpose/record/spin_lock.h"
+#include "interpose/record/text.h"
+
+namespace oomtrace {
+
+using Reason = Text<240>;
+
+class TraceFile {
+ public:
+  static constexpr uint64_t kExtent = 4u << 20;        // bytes reserved at a time
+  static constexpr uint64_t kSmallestBudget = 1u << 20;
+
+  // Makes `path`, which must not exist, with mode 0644. On failure says why, closes, and leaves no file behind.
+  // errno_out is EEXIST where the file was there already.
+  bool Open(const char* path, uint64_t budget_bytes, Reason* reason, int* errno_out);
+
+  // A chunk for one writer, its header filled in; nullptr when there is none to give.
+  ChunkHeader* Take(ChunkKind kind, uint32_t thread);
+  // The writer is done with it: checksummed, and from now on a candidate for recycling.
+  void Seal(ChunkHeader* chunk);
+
+  TraceHeader* header() const { return header_; }
+  bool open() const { return header_ != nullptr; }
+
+ private:
+  struct Slot {
+    uint64_t sequence;
+    ChunkKind kind;
+    bool held;
+  };
+
+  bool Reserve(uint64_t bytes);
+  bool Grow();
+  uint64_t OldestSealed() const;
+  ChunkHeader* At(uint64_t index) const;
+  ChunkHeader* Begin(uint64_t index, ChunkKind kind, uint32_t thread);
+
+  SpinLock lock_;
+  int descriptor_ = -1;
+  TraceHeader* header_ = nullptr;
+  Slot* slots_ = nullptr;
+  uint64_t budget_chunks_ = 0;
+  uint64_t reserved_chunks_ = 0;
+  uint64_t used_chunks_ = 0;
+  uint64_t permanent_chunks_ = 0;
+  uint64_t next_sequence_ = 1;
+  bool full_ = false;
+};
+
+// Anonymous zeroed memory outside the application's malloc, never given back; nullptr when there is none.
+void* MapMemory(size_t bytes);
+
+}  // namespace oomtrace

@@ -1,0 +1,47 @@
+// Field numbers of oomtrace.trace.Chunk (proto/trace.proto). A test compares them with the descriptor.
+#pragma once
+
+#include <cstdint>
+
+namespace oomtrace::wire {
+
+inline constexpr uint32_t kTensorAlloc = 1;
+inline constexpr uint32_t kTensorFree = 2;
+inline constexpr uint32_t kDeviceAlloc = 3;
+inline constexpr uint32_t kDeviceFree = 4;
+inline constexpr uint32_t kMemoryInfo = 5;
+inline constexpr uint32_t kPhase = 6;
+inline constexpr uint32_t kHostCopy = 7;
+inline constexpr uint32_t kOutOfMemory = 8;
+inline constexpr uint32_t kTensorRole = 9;
+inline constexpr uint32_t kGpuProcesses = 10;
+inline constexpr uint32_t kHolder = 11;
+inline constexpr uint32_t kExit = 12;
+inline constexpr uint32_t kString = 16;
+inline constexpr uint32_t kFrame = 17;
+inline constexpr uint32_t kStack = 18;
+inline constexpr uint32_t kLayout = 19;
+inline constexpr uint32_t kContext = 20;
+inline constexpr uint32_t kModule = 21;
+inline constexpr uint32_t kOptimizer = 22;
+inline constexpr uint32_t kLibrary = 23;
+inline constexpr uint32_t kProcess = 24;
+inline constexpr uint32_t kDevice = 25;
+inline constexpr uint32_t kHook = 26;
+inline constexpr uint32_t kNote = 27;
+
+enum class Phase : uint32_t {
+  kBackwardBegin = 1,
+  kBackwardEnd = 2,
+  kOptimizerStepBegin = 3,
+  kOptimizerStepEnd = 4,
+  kTrainMode = 5,
+  kEvalMode = 6,
+  kZeroGrad = 7,
+};
+
+enum class OutOfMemorySource : uint32_t { kTorchReport = 1, kDeviceCall = 2 };
+
+enum class HookState : uint32_t { kHooked = 1, kMissing = 2, kNotLoaded = 3, kDisabled = 4 };
+
+}  // namespace oomtrace::wire

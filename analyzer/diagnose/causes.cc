@@ -1,0 +1,202 @@
+#include "analyzer/diagnose/causes.h"
+
+#include <algorithm>
+
+#include "analyzer/diagnose/batch.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr int64_t kSmallestVocabulary = 4096;
+constexpr int64_t kShortestAttention = 256;
+constexpr double kWorthNaming = 0.2;
+
+double Share(int64_t part, int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+class Ranking {
+ public:
+  Ranking(const Facts& facts, const Leak& leak, const Pattern& pattern)
+      : facts_(facts), t_(*facts.timeline), leak_(leak), pattern_(pattern) {}
+
+  std::vector<Cause> Rank() {
+    AddLeak();
+    if (facts_.oom) {
+      AddRequest();
+      AddStates();
+      AddActivations();
+      AddEvaluation();
+      AddOutside();
+      AddFragmentation();
+      AddLate();
+    }
+    std::erase_if(causes_, [](const Cause& cause) { return cause.confidence < kWorthNaming; });
+    std::stable_sort(causes_.begin(), causes_.end(),
+                     [](const Cause& a, const Cause& b) { return a.confidence > b.confidence; });
+    return causes_;
+  }
+
+ private:
+  void Add(const char* id, const char* title, double confidence) {
+    causes_.push_back({id, title, std::min(confidence, 0.97)});
+  }
+  bool Is(const char* pattern) const { return pattern_.name == pattern; }
+  int64_t Of(Category category) const { return facts_.category[static_cast<int>(category)]; }
+
+  void AddLeak() {
+    if (!leak_.found) return;
+    // A leak between micro-batches, within one step, is a cause though not the pattern of that name.
+    const double within_step = leak_.boundaries_are_steps || !facts_.oom ? 0 : 0.85;
+    const double confidence = Is("gradual_leak") ? 0.95 : Is("healthy") ? 0.7 : std::max(0.3, within_step);
+    if (leak_.with_graph) {
+      Add("accumulating_autograd_graph", "tensors of older steps are kept together with their autograd graph",
+          confidence);
+    } else {
+      Add("accumulating_tensors", "tensors of older steps are kept in a container", confidence);
+    }
+  }
+
+  void AddRequest() {
+    const int64_t usable =
+        facts_.device.total() - facts_.device.context() - facts_.device.other_processes() - facts_.device.other();
+    if (facts_.refused > usable) {
+      Add("single_allocation_exceeds_card", "one tensor is larger than all the memory this process can have", 0.96);
+    }
+    if (facts_.oom->from_caching_allocator && facts_.device.free() > facts_.oom->requested + (int64_t{64} << 20)) {
+      Add("memory_limit", "the process runs under a memory limit (set_per_process_memory_fraction)", 0.8);
+    }
+    int64_t logits = IsLogits(t_, facts_.oom->layout) ? facts_.refused : 0;
+    int64_t attention = IsAttentionScores(t_, facts_.oom->layout) ? facts_.refused : 0;
+    const bool asked_for_logits = logits > 0, asked_for_attention = attention > 0;
+    for (const uint32_t i : facts_.live) {
+      const Tensor& tensor = t_.tensors[i];
+      if (tensor.category == Category::kParameter || tensor.category == Category::kGradient ||
+          tensor.category == Category::kOptimizerState) {
+        continue;
+      }
+      if (IsLogits(t_, tensor.layout)) logits += tensor.bytes;
+      if (IsAttentionScores(t_, tensor.layout)) attention += tensor.bytes;
+    }
+    const double share = Share(logits, facts_.need());
+    if (share > 0.1) {
+      Add("logits_too_large", "the logits (tokens x vocabulary) and their copies",
+          0.4 + share * 0.5 + (asked_for_logits ? 0.25 : 0));
+    }
+    const double scores = Share(attention, facts_.need());
+    if (scores > 0.15) {
+      Add("attention_scores_too_large", "attention scores (length x length) are materialised",
+          0.4 + scores * 0.5 + (asked_for_attention ? 0.2 : 0));
+    }
+  }
+
+  void AddStates() {
+    const double share =
+        Share(Of(Category::kParameter) + Of(Category::kGradient) + Of(Category::kOptimizerState), facts_.need());
+    if (share > 0.5) Add("model_states_too_large", "parameters, gradients and optimizer state fill the card", share);
+    const bool born_now = facts_.oom->phase == PhaseKind::kOptimizerStep && !facts_.steady;
+    const bool born_before = facts_.state_step >= 0 && facts_.steps == facts_.state_step + 1;
+    if (born_now) Add("optimizer_state_birth", "the optimizer's state is made in its first step", 0.9);
+    if (!born_now && born_before && !facts_.steady) {
+      Add("optimizer_state_birth", "the optimizer's state, made in the first step, is new beside the activations",
+          0.3 + Share(Of(Category::kOptimizerState), facts_.need()));
+    }
+  }
+
+  void AddActivations() {
+    const int64_t bytes = Of(Category::kActivation) + Of(Category::kTemporary);
+    const double share = Share(bytes, facts_.need());
+    const bool steady_need = Is("first_batch") || Is("at_start") || Is("eval_spike");
+    if (share > 0.3)
+      Add("activations_too_large", "activations of one micro-batch", (steady_need ? 0.25 : 0.05) + share * 0.7);
+    if (Is("batch_outlier")) Add("batch_outlier", "one batch is larger than those before it", 0.93);
+  }
+
+  void AddEvaluation() {
+    if (facts_.oom->phase != PhaseKind::kEvaluation) return;
+    int64_t kept = 0;
+    int64_t forward_born = 0;
+    for (const uint32_t i : facts_.live) {
+      const Tensor& tensor = t_.tensors[i];
+      if (tensor.phase != PhaseKind::kEvaluation || tensor.category == Category::kInput) continue;
+      forward_born += tensor.bytes;
+      if (tensor.grad_mode) kept += tensor.bytes;
+    }
+    if (facts_.oom->grad_mode && 2 * kept > forward_born && kept > 0) {
+      Add("evaluation_without_no_grad", "evaluation runs with gradients on and keeps a graph", 0.93);
+    }
+    const Batch here = InferBatch(t_, facts_.oom->time);
+    int64_t last_training = -1;
+    for (const PhaseMark& mark : t_.phases) {
+      if (mark.phase == PhaseKind::kForward && mark.time < facts_.oom->time) last_training = mark.time;
+    }
+    if (last_training < 0) return;
+    const Batch training = InferBatch(t_, last_training);
+    if (here.from_inputs && training.from_inputs && here.size > training.size) {
+      Add("evaluation_batch_larger", "the evaluation batch is larger than the training batch", 0.9);
+    }
+  }
+
+  void AddOutside() {
+    const int64_t others = facts_.device.other_processes();
+    const int64_t short_of = facts_.oom->requested - facts_.device.free();
+    if (Is("other_process")) {
+      Add("other_process_memory", "another process holds the memory", 0.95);
+    } else if (others > 0 && Share(others, facts_.device.total()) > 0.02) {
+      Add("other_process_memory", "other processes hold part of the card", short_of <= others ? 0.45 : 0.25);
+    }
+    const double share = Share(facts_.device.other(), facts_.device.total());
+    if (share > 0.05)
+      Add("memory_outside_pytorch", "libraries of this process hold memory outside PyTorch", 0.2 + share);
+  }
+
+  void AddFragmentation() {
+    const int64_t unallocated = facts_.device.cache();
+    if (Is("fragmentation")) {
+      Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.92);
+    } else if (unallocated >= facts_.refused) {
+      Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.85);
+    } else if (Share(unallocated, facts_.device.total()) > 0.08) {
+      Add("fragmentation", "much is reserved but unallocated", 0.35 + 0.4 * Share(unallocated, facts_.refused));
+    }
+  }
+
+  void AddLate() {
+    if (Is("late_allocation"))
+      Add("late_allocation", "something that had not been allocated before", pattern_.confidence);
+  }
+
+  const Facts& facts_;
+  const Timeline& t_;
+  const Leak& leak_;
+  const Pattern& pattern_;
+  std::vector<Cause> causes_;
+};
+
+}  // namespace
+
+bool IsLogits(const Timeline& timeline, uint32_t layout) {
+  if (layout == 0) return false;
+  const std::vector<int64_t>& shape = timeline.layouts[layout].shape;
+  if (shape.size() < 2 || shape.back() < kSmallestVocabulary) return false;
+  for (const Tensor& tensor : timeline.tensors) {
+    if (tensor.category != Category::kParameter || tensor.layout == 0) continue;
+    const std::vector<int64_t>& weight = timeline.layouts[tensor.layout].shape;
+    if (weight == shape) return false;
+    if (weight.size() == 2 && weight[0] == shape.back() && weight[0] > weight[1]) return true;
+  }
+  return false;
+}
+
+bool IsAttentionScores(const Timeline& timeline, uint32_t layout) {
+  if (layout == 0) return false;
+  const std::vector<int64_t>& shape = timeline.layouts[layout].shape;
+  return (shape.size() == 4 || shape.size() == 3) && shape.back() == shape[shape.size() - 2] &&
+         shape.back() >= kShortestAttention;
+}
+
+std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const Pattern& pattern) {
+  return Ranking(facts, leak, pattern).Rank();
+}
+
+}  // namespace oomtrace

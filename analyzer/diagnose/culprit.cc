@@ -1,0 +1,141 @@
+#include "analyzer/diagnose/culprit.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "analyzer/diagnose/site.h"
+
+namespace oomtrace {
+namespace {
+
+void SetSite(const Frame& frame, report::Culprit& culprit) {
+  culprit.set_file(frame.file);
+  culprit.set_line(frame.line);
+  culprit.set_function(frame.function);
+}
+
+void SetLayout(const Layout& layout, report::Culprit& culprit) {
+  culprit.mutable_shape()->Assign(layout.shape.begin(), layout.shape.end());
+  culprit.set_dtype(layout.dtype);
+}
+
+std::string ModulePath(const Timeline& timeline, uint32_t stack) {
+  if (stack == 0 || stack >= timeline.stacks.size()) return "";
+  for (const Module& module : timeline.modules) {
+    if (module.identity == timeline.stacks[stack].module) return module.path;
+  }
+  return "";
+}
+
+void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit) {
+  SetSite(SiteOf(timeline, tensor.stack), culprit);
+  SetLayout(timeline.layouts[tensor.layout], culprit);
+  culprit.set_bytes(tensor.bytes);
+  culprit.set_module(tensor.module);
+  culprit.set_holder(tensor.holder);
+  culprit.set_category(CategoryName(tensor.category));
+}
+
+std::string HolderOf(const Timeline& timeline, const Leak& leak) {
+  for (const LeakGroup& group : leak.groups) {
+    for (const Tensor& tensor : timeline.tensors) {
+      if (tensor.stack == group.stack && !tensor.holder.empty()) return tensor.holder;
+    }
+  }
+  return "";
+}
+
+// What a graph's parts are named by: the module for what a forward keeps, else the line.
+std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std::string& site) {
+  switch (tensor.category) {
+    case Category::kParameter:
+    case Category::kGradient:
+    case Category::kOptimizerState:
+      return "";
+    default:
+      return tensor.module.empty() ? site : tensor.module;
+  }
+}
+
+}  // namespace
+
+report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern& pattern) {
+  const Timeline& t = *facts.timeline;
+  report::Culprit culprit;
+  if (pattern.name == "gradual_leak" || (!facts.oom && leak.found && leak.boundaries_are_steps)) {
+    FromTensor(t, t.tensors[leak.groups.front().example], culprit);
+    culprit.set_holder(HolderOf(t, leak));
+    return culprit;
+  }
+  if (!facts.oom) {
+    const Tensor* largest = nullptr;
+    for (const uint32_t i : facts.live) {
+      if (!largest || t.tensors[i].bytes > largest->bytes) largest = &t.tensors[i];
+    }
+    if (largest) FromTensor(t, *largest, culprit);
+    return culprit;
+  }
+  SetSite(SiteOf(t, facts.oom->stack), culprit);
+  SetLayout(t.layouts[facts.oom->layout], culprit);
+  culprit.set_bytes(facts.refused);
+  culprit.set_module(ModulePath(t, facts.oom->stack));
+  switch (facts.oom->phase) {
+    case PhaseKind::kForward:
+      culprit.set_category(CategoryName(facts.oom->grad_mode ? Category::kActivation : Category::kTemporary));
+      break;
+    case PhaseKind::kOptimizerStep:
+      culprit.set_category(CategoryName(facts.steady ? Category::kTemporary : Category::kOptimizerState));
+      break;
+    case PhaseKind::kSetUp:
+    case PhaseKind::kBetweenSteps:
+      culprit.set_category(CategoryName(Category::kUnknown));
+      break;
+    default:
+      culprit.set_category(CategoryName(Category::kTemporary));
+  }
+  return culprit;
+}
+
+std::vector<report::Owner> FindOwners(const Facts& facts, size_t limit) {
+  const Timeline& t = *facts.timeline;
+  struct Sum {
+    int64_t bytes = 0;
+    int64_t tensors = 0;
+    const Tensor* largest = nullptr;
+  };
+  std::map<std::tuple<Category, std::string, std::string>, Sum> sums;
+  std::map<uint32_t, std::string> sites;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    auto site = sites.find(tensor.stack);
+    if (site == sites.end()) site = sites.emplace(tensor.stack, ShortSite(SiteOf(t, tensor.stack))).first;
+    const std::string name = OwnerName(t, tensor, site->second);
+    // The states of the model are one owner each, whichever line made them.
+    const bool state = name.empty();
+    Sum& sum = sums[{tensor.category, name, state ? "" : site->second}];
+    sum.bytes += tensor.bytes;
+    ++sum.tensors;
+    if (!sum.largest || tensor.bytes > sum.largest->bytes) sum.largest = &tensor;
+  }
+  std::vector<report::Owner> owners;
+  for (const auto& [key, sum] : sums) {
+    report::Owner owner;
+    owner.set_category(CategoryName(std::get<0>(key)));
+    owner.set_name(std::get<1>(key).empty() ? sum.largest->name : std::get<1>(key));
+    owner.set_bytes(sum.bytes);
+    owner.set_tensors(sum.tensors);
+    const Layout& layout = t.layouts[sum.largest->layout];
+    owner.mutable_shape()->Assign(layout.shape.begin(), layout.shape.end());
+    owner.set_dtype(layout.dtype);
+    owner.set_site(sites[sum.largest->stack]);
+    owners.push_back(std::move(owner));
+  }
+  std::stable_sort(owners.begin(), owners.end(),
+                   [](const report::Owner& a, const report::Owner& b) { return a.bytes() > b.bytes(); });
+  if (owners.size() > limit) owners.resize(limit);
+  return owners;
+}
+
+}  // namespace oomtrace

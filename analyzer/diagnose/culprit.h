@@ -1,0 +1,17 @@
+// The statement and the tensor to look at first.
+#pragma once
+
+#include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/leak.h"
+#include "analyzer/diagnose/pattern.h"
+
+namespace oomtrace {
+
+// For a leak the line that made the largest of the tensors that stay, and their holder where the trace names it; for
+// any other death the tensor that did not fit; for a healthy run the largest tensor at the peak.
+report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern& pattern);
+
+// Who holds the tensors at the moment of the report: grouped by category, name and line, largest first.
+std::vector<report::Owner> FindOwners(const Facts& facts, size_t limit);
+
+}  // namespace oomtrace

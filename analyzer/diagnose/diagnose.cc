@@ -1,0 +1,192 @@
+#include "analyzer/diagnose/diagnose.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "analyzer/diagnose/causes.h"
+#include "analyzer/diagnose/culprit.h"
+#include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/words.h"
+#include "analyzer/replay/replay.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr size_t kOwnersReported = 24;
+
+void FillCategories(const Facts& facts, report::Categories& categories) {
+  const auto of = [&](Category category) { return facts.category[static_cast<int>(category)]; };
+  categories.set_parameter(of(Category::kParameter));
+  categories.set_gradient(of(Category::kGradient));
+  categories.set_optimizer_state(of(Category::kOptimizerState));
+  categories.set_activation(of(Category::kActivation));
+  categories.set_input(of(Category::kInput));
+  categories.set_temporary(of(Category::kTemporary));
+  categories.set_workspace(of(Category::kWorkspace));
+  categories.set_unknown(of(Category::kUnknown));
+}
+
+void FillPeak(const Facts& facts, report::Peak& peak) {
+  const Timeline& t = *facts.timeline;
+  const bool at_death = facts.oom && facts.peak_time == facts.oom->time;
+  peak.set_bytes(facts.peak);
+  peak.set_phase(PhaseName(at_death ? facts.oom->phase : PhaseAt(t, facts.peak_time)));
+  peak.set_step(std::count_if(t.steps.begin(), t.steps.end(), [&](const Step& s) { return s.end <= facts.peak_time; }));
+  peak.set_reserved(facts.peak_reserved);
+  peak.set_time_ns(facts.peak_time);
+}
+
+// Boundaries are steps here: growth between micro-batches is a cause, not what these fields describe.
+void FillLeak(const Facts& facts, const Leak& leak, report::Leak& out) {
+  out.set_steps_to_oom(-1);
+  if (!leak.found || !leak.boundaries_are_steps) return;
+  const Timeline& t = *facts.timeline;
+  const Tensor& example = t.tensors[leak.groups.front().example];
+  const Frame site = SiteOf(t, example.stack);
+  out.set_bytes_per_step(std::llround(leak.bytes_per_boundary));
+  out.set_site(absl::StrCat(site.file, ":", site.line, " in ", site.function));
+  out.set_holder(example.holder);
+  out.set_since_step(leak.since + 1);
+  out.mutable_shape()->Assign(t.layouts[example.layout].shape.begin(), t.layouts[example.layout].shape.end());
+  out.set_dtype(t.layouts[example.layout].dtype);
+  out.set_tensors_per_step(std::llround(leak.tensors_per_boundary));
+  if (facts.oom) {
+    out.set_steps_to_oom(0);
+    return;
+  }
+  const int64_t usable =
+      facts.device.total() - facts.device.context() - facts.device.other_processes() - facts.device.other();
+  out.set_steps_to_oom(static_cast<int64_t>(
+      std::max<double>(1, static_cast<double>(usable - facts.peak_reserved) / std::max(1.0, leak.bytes_per_boundary))));
+}
+
+void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
+  out.set_caught_before(facts.survived_refusals);
+  if (!facts.oom) return;
+  const Timeline& t = *facts.timeline;
+  const OutOfMemory& oom = *facts.oom;
+  out.set_happened(true);
+  out.set_requested(oom.requested);
+  out.set_tensor_bytes(facts.refused);
+  out.mutable_shape()->Assign(t.layouts[oom.layout].shape.begin(), t.layouts[oom.layout].shape.end());
+  out.set_dtype(t.layouts[oom.layout].dtype);
+  out.set_phase(PhaseName(oom.phase));
+  out.set_step(oom.step);
+  out.set_micro_batch(oom.micro_batch);
+  if (oom.stack >= t.stacks.size()) return;
+  for (const uint32_t index : t.stacks[oom.stack].frames) {
+    if (index >= t.frames.size()) continue;
+    report::StackFrame* frame = out.add_stack();
+    frame->set_file(t.frames[index].file);
+    frame->set_line(t.frames[index].line);
+    frame->set_function(t.frames[index].function);
+  }
+}
+
+void FillTrace(const Timeline& t, report::Trace& trace) {
+  trace.set_path(t.path);
+  trace.set_pid(t.process.pid);
+  for (const std::string& argument : t.process.arguments) trace.add_command(argument);
+  trace.set_events(t.events);
+  trace.set_dropped(t.dropped);
+  trace.set_recycled_chunks(t.recycled_chunks);
+  for (const std::string& damage : t.damage) trace.add_damage(damage);
+  trace.set_simulated(t.process.simulated);
+  trace.set_recorder_state(t.recorder_state);
+  trace.set_torch_version(t.process.torch_version);
+  trace.set_seconds(static_cast<double>(t.end) / 1e9);
+  trace.set_ended(t.exited ? absl::StrCat("exit ", t.exit_status) : "killed or still running");
+}
+
+std::vector<std::string> Unknowns(const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  std::vector<std::string> unknown;
+  const int64_t untyped = facts.category[static_cast<int>(Category::kUnknown)];
+  if (untyped * 50 > facts.device.tensors() && untyped > 0) {
+    unknown.push_back(absl::StrCat(Bytes(untyped), " of tensors could not be told apart (no name, no known phase)."));
+  }
+  if (!facts.processes_listed) {
+    unknown.push_back(
+        "Which other processes hold memory: the driver gave no list, so theirs would stand under the CUDA context.");
+  }
+  if (facts.oom && facts.oom->layout == 0) {
+    unknown.push_back(
+        "The shape of the tensor that did not fit: it was asked for without one (a workspace or a library's buffer).");
+  }
+  if (facts.oom && SiteOf(t, facts.oom->stack).file.empty()) {
+    unknown.push_back(
+        "The line that asked: the thread had no Python stack to read (the autograd engine's own thread, for "
+        "instance).");
+  }
+  return unknown;
+}
+
+std::string Summary(const Diagnosis& d) {
+  const Facts& facts = d.facts;
+  if (!facts.oom) {
+    return absl::StrCat("Healthy: peak ", Bytes(facts.peak), " in tensors, ", Bytes(facts.peak_reserved),
+                        " reserved, of ", Bytes(facts.device.total()),
+                        d.leak.found && d.leak.boundaries_are_steps ? "; but memory grows step by step." : ".");
+  }
+  const std::string phase = absl::StrReplaceAll(PhaseName(facts.oom->phase), {{"_", " "}});
+  const Frame where = SiteOf(*facts.timeline, facts.oom->stack);
+  std::string tensor = facts.oom->layout != 0 ? Shape(facts.timeline->layouts[facts.oom->layout].shape,
+                                                      facts.timeline->layouts[facts.oom->layout].dtype)
+                                              : std::string("a buffer");
+  return absl::StrCat("Out of memory in ", phase, " at ", ShortSite(where), ": ", tensor, ", ", Bytes(facts.refused),
+                      ", did not fit.");
+}
+
+void AddFidelity(const Timeline& timeline, report::Report& report) {
+  const Fidelity fidelity = CheckFidelity(timeline);
+  if (fidelity.of > 0) {
+    report.add_evidence(absl::StrCat("Replay fidelity: ", fidelity.matched, " of ", fidelity.of,
+                                     " device allocations reproduced by the allocator model."));
+  }
+}
+
+}  // namespace
+
+Diagnosis Diagnose(const Timeline& timeline) {
+  Diagnosis d;
+  d.facts = GatherFacts(timeline);
+  d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end);
+  d.pattern = DecidePattern(d.facts, d.leak);
+  report::Report& report = d.report;
+  report.set_pattern(d.pattern.name);
+  report.set_confidence(d.pattern.confidence);
+  for (const Cause& cause : RankCauses(d.facts, d.leak, d.pattern)) {
+    report::Cause* out = report.add_causes();
+    out->set_id(cause.id);
+    out->set_confidence(cause.confidence);
+    out->set_title(cause.title);
+  }
+  *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.pattern);
+  *report.mutable_device() = d.facts.device;
+  FillCategories(d.facts, *report.mutable_categories());
+  FillPeak(d.facts, *report.mutable_peak());
+  report.set_steps_completed(d.facts.steps);
+  FillLeak(d.facts, d.leak, *report.mutable_leak());
+  if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
+    report.mutable_leak()->set_holder(report.culprit().holder());
+  }
+  FillOutOfMemory(d.facts, *report.mutable_out_of_memory());
+  for (const std::string& sentence : d.pattern.evidence) report.add_evidence(sentence);
+  AddFidelity(timeline, report);
+  for (const std::string& sentence : Unknowns(d.facts)) report.add_unknown(sentence);
+  for (report::Owner& owner : FindOwners(d.facts, kOwnersReported)) *report.add_owners() = std::move(owner);
+  for (const GpuProcess& process : timeline.gpu_processes) {
+    if (process.self) continue;
+    report::Process* out = report.add_processes();
+    out->set_pid(process.pid);
+    out->set_name(process.name);
+    out->set_bytes(process.bytes);
+  }
+  FillTrace(timeline, *report.mutable_trace());
+  report.set_summary(Summary(d));
+  return d;
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,20 @@
+// A timeline's verdict: every field of the report except the fixes.
+#pragma once
+
+#include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/leak.h"
+#include "analyzer/diagnose/pattern.h"
+
+namespace oomtrace {
+
+// What the advice starts from. Points into the timeline.
+struct Diagnosis {
+  Facts facts;
+  Leak leak;
+  Pattern pattern;
+  report::Report report;
+};
+
+Diagnosis Diagnose(const Timeline& timeline);
+
+}  // namespace oomtrace

@@ -1,0 +1,148 @@
+#include "analyzer/diagnose/facts.h"
+
+#include <algorithm>
+
+#include "analyzer/diagnose/device_table.h"
+
+namespace oomtrace {
+namespace {
+
+// The first refusal after which training did not go on is the cause; what fails while the program unwinds is not.
+void FindDeath(const Timeline& timeline, Facts& facts) {
+  for (const OutOfMemory& oom : timeline.out_of_memory) {
+    if (oom.fatal) {
+      facts.oom = &oom;
+      return;
+    }
+    ++facts.survived_refusals;
+  }
+}
+
+void FindPeak(const Timeline& timeline, Facts& facts) {
+  for (const Sample& sample : timeline.samples) {
+    if (facts.oom && sample.time > facts.oom->time) break;
+    facts.peak_reserved = std::max(facts.peak_reserved, sample.reserved);
+    if (sample.tensors > facts.peak) {
+      facts.peak = sample.tensors;
+      facts.peak_time = sample.time;
+    }
+  }
+  if (facts.oom && facts.oom->allocated + facts.refused >= facts.peak) {
+    facts.peak = facts.oom->allocated + facts.refused;
+    facts.peak_time = facts.oom->time;
+  }
+  if (facts.oom) facts.peak_reserved = std::max(facts.peak_reserved, facts.oom->reserved);
+}
+
+// Plain SGD without momentum is the one common optimizer that keeps nothing.
+bool KnownStateless(const Timeline& timeline) {
+  return !timeline.optimizers.empty() && std::all_of(timeline.optimizers.begin(), timeline.optimizers.end(),
+                                                     [](const Optimizer& o) { return o.type == "SGD"; });
+}
+
+void FindSteadiness(const Timeline& timeline, Facts& facts) {
+  facts.steps = std::count_if(timeline.steps.begin(), timeline.steps.end(),
+                              [&](const Step& step) { return step.end <= facts.moment || !facts.oom; });
+  bool had_state_before = false;
+  for (const Tensor& tensor : timeline.tensors) {
+    if (tensor.category != Category::kOptimizerState || tensor.device != timeline.device) continue;
+    if (tensor.phase != PhaseKind::kOptimizerStep) {
+      had_state_before = true;
+    } else if (tensor.bytes > 512 && (facts.state_step < 0 || tensor.step < facts.state_step)) {
+      facts.state_step = tensor.step;  // scalar step counters do not count
+    }
+  }
+  if (facts.state_step >= 0) {
+    facts.steady = facts.steps >= facts.state_step + 2;
+  } else {
+    facts.steady = facts.steps >= (had_state_before || KnownStateless(timeline) ? 1 : 2);
+  }
+}
+
+void FindLive(const Timeline& timeline, Facts& facts) {
+  for (uint32_t i = 0; i < timeline.tensors.size(); ++i) {
+    const Tensor& tensor = timeline.tensors[i];
+    if (tensor.born > facts.moment) break;
+    if (tensor.device == timeline.device && tensor.died > facts.moment) facts.live.push_back(i);
+  }
+}
+
+// Blocks that the trace lost are counted by the allocator but have no record: they are the unknown. Records whose free
+// was lost are more than the allocator counts: they are taken from the unknown, then from the others.
+void Categorize(const Timeline& timeline, Facts& facts) {
+  int64_t known = 0;
+  for (const uint32_t i : facts.live) {
+    facts.category[static_cast<int>(timeline.tensors[i].category)] += timeline.tensors[i].bytes;
+    known += timeline.tensors[i].bytes;
+  }
+  int64_t& unknown = facts.category[static_cast<int>(Category::kUnknown)];
+  unknown += std::max<int64_t>(0, facts.device.tensors() - known);
+  int64_t surplus = std::max<int64_t>(0, known - facts.device.tensors());
+  for (int i = kCategories - 1; i >= 0 && surplus > 0; --i) {
+    const int64_t taken = std::min(surplus, facts.category[i]);
+    facts.category[i] -= taken;
+    surplus -= taken;
+  }
+}
+
+// Without a list of processes, a context beyond what CUDA and its libraries take may be somebody else's.
+constexpr int64_t kLargestContext = int64_t{3} << 29;
+
+double ExplainedShare(const Facts& facts) {
+  int64_t unexplained = facts.category[static_cast<int>(Category::kUnknown)];
+  if (!facts.processes_listed) unexplained += std::max<int64_t>(0, facts.device.context() - kLargestContext);
+  const int64_t used = facts.device.total() - facts.device.free();
+  return used > 0 ? 1.0 - static_cast<double>(std::min(unexplained, used)) / static_cast<double>(used) : 1.0;
+}
+
+}  // namespace
+
+PhaseKind PhaseAt(const Timeline& timeline, int64_t time) {
+  const auto next = std::upper_bound(timeline.phases.begin(), timeline.phases.end(), time,
+                                     [](int64_t t, const PhaseMark& mark) { return t < mark.time; });
+  return next == timeline.phases.begin() ? PhaseKind::kSetUp : std::prev(next)->phase;
+}
+
+int64_t PeakBetween(const Timeline& timeline, int64_t begin, int64_t end) {
+  auto it = std::lower_bound(timeline.samples.begin(), timeline.samples.end(), begin,
+                             [](const Sample& sample, int64_t t) { return sample.time < t; });
+  int64_t peak = 0;
+  for (; it != timeline.samples.end() && it->time < end; ++it) peak = std::max(peak, it->tensors);
+  return peak;
+}
+
+int64_t PeakInPhase(const Timeline& timeline, PhaseKind phase, int64_t begin, int64_t end) {
+  int64_t peak = 0;
+  for (size_t i = 0; i < timeline.phases.size(); ++i) {
+    if (timeline.phases[i].phase != phase) continue;
+    const int64_t until = i + 1 < timeline.phases.size() ? timeline.phases[i + 1].time : timeline.end + 1;
+    const int64_t from = std::max(begin, timeline.phases[i].time);
+    if (from < std::min(end, until)) peak = std::max(peak, PeakBetween(timeline, from, std::min(end, until)));
+  }
+  return peak;
+}
+
+bool IsTraining(PhaseKind phase) {
+  return phase == PhaseKind::kForward || phase == PhaseKind::kBackward || phase == PhaseKind::kOptimizerStep;
+}
+
+Facts GatherFacts(const Timeline& timeline) {
+  Facts facts;
+  facts.timeline = &timeline;
+  FindDeath(timeline, facts);
+  if (facts.oom) {
+    const int64_t shaped = timeline.layouts.empty() ? 0 : timeline.layouts[facts.oom->layout].bytes;
+    facts.refused = shaped > 0 ? shaped : facts.oom->requested;
+  }
+  FindPeak(timeline, facts);
+  facts.moment = facts.oom ? facts.oom->time : facts.peak_time;
+  FindLive(timeline, facts);
+  FindSteadiness(timeline, facts);
+  facts.processes_listed = !timeline.gpu_processes.empty();
+  facts.device = MakeDeviceTable(timeline, facts);
+  Categorize(timeline, facts);
+  facts.device.set_explained_share(ExplainedShare(facts));
+  return facts;
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,48 @@
+// What every judgement starts from, read once from a timeline: the death, the moment that the report describes, who
+// lives then, and how far training had come. Points into the timeline, which must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "analyzer/timeline/timeline.h"
+#include "report.pb.h"
+
+namespace oomtrace {
+
+struct Facts {
+  const Timeline* timeline = nullptr;
+  const OutOfMemory* oom = nullptr;  // the refusal that the program did not survive, null: none
+  int64_t survived_refusals = 0;     // refusals before it
+  int64_t moment = 0;                // ns: the death, else the peak
+  std::vector<uint32_t> live;        // tensors of the device alive at `moment`, as indices into Timeline::tensors
+  int64_t refused = 0;               // bytes of the tensor that did not fit
+  int64_t peak = 0;                  // highest bytes in tensors, the refused tensor included
+  int64_t peak_time = 0;
+  int64_t peak_reserved = 0;
+  int64_t steps = 0;  // optimizer steps completed
+  // The step in which the optimizer's state was born, -1: it has none, or had it before training.
+  int64_t state_step = -1;
+  // One whole forward, backward and step has completed after the optimizer's state exists.
+  bool steady = false;
+  report::DeviceTable device;
+  int64_t category[kCategories] = {};  // bytes of `live`; adds up to device.tensors
+  bool processes_listed = false;       // NVML named the processes on the device
+
+  int64_t need() const { return device.tensors() + refused; }
+};
+
+Facts GatherFacts(const Timeline& timeline);
+
+// The phase at a time.
+PhaseKind PhaseAt(const Timeline& timeline, int64_t time);
+
+// The highest bytes in tensors in [begin, end), 0 where nothing is known.
+int64_t PeakBetween(const Timeline& timeline, int64_t begin, int64_t end);
+// The same, only while the process was in `phase`.
+int64_t PeakInPhase(const Timeline& timeline, PhaseKind phase, int64_t begin, int64_t end);
+
+// Whether the phase belongs to training proper.
+bool IsTraining(PhaseKind phase);
+
+}  // namespace oomtrace

@@ -1,0 +1,214 @@
+#include "analyzer/diagnose/leak.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <unordered_map>
+
+namespace oomtrace {
+namespace {
+
+// Three rises are the fewest that show a trend.
+constexpr int64_t kFewestBirths = 3;
+// Amounts within a factor of two of the median are alike: batches of unequal length leak unequal amounts.
+constexpr double kAlike = 2.0;
+// A level that exceeds the highest one ever left again by less than this share has been there before.
+constexpr double kAboveBefore = 1.05;
+// Below this a rise is bookkeeping (a counter, a scalar logged once): it cannot fill a device in any run's life.
+constexpr int64_t kWorthReporting = 64 << 10;
+
+struct Change {
+  int64_t boundary;
+  int64_t bytes;
+  int64_t tensors;
+};
+
+struct Member {
+  int64_t first;  // first and one past the last boundary at which it was alive
+  int64_t last;
+  uint32_t tensor;
+};
+
+std::vector<int64_t> Boundaries(const Timeline& timeline, int64_t until, bool& steps) {
+  std::vector<int64_t> times;
+  for (const Step& step : timeline.steps) {
+    if (step.end <= until) times.push_back(step.end);
+  }
+  steps = times.size() >= static_cast<size_t>(kFewestBirths);
+  if (steps) return times;
+  times.clear();
+  bool backward = false;
+  for (const PhaseMark& mark : timeline.phases) {
+    if (mark.time > until) break;
+    if (backward && mark.phase != PhaseKind::kBackward) times.push_back(mark.time);
+    backward = mark.phase == PhaseKind::kBackward;
+  }
+  return times;
+}
+
+class GroupTrend {
+ public:
+  GroupTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries)
+      : timeline_(timeline), members_(std::move(members)), last_(boundaries - 1) {}
+
+  // Fills `group` and returns true when the group leaks.
+  bool Fit(LeakGroup& group) {
+    CollectBirths();
+    if (!FindTail()) return false;
+    BuildLevels();
+    const int64_t start = births_[tail_].boundary;
+    const int64_t end = births_.back().boundary;
+    const int64_t level_start = LevelAt(start);
+    const int64_t growth = LevelAt(last_) - level_start;
+    int64_t added = 0;
+    for (size_t i = tail_ + 1; i < births_.size(); ++i) added += births_[i].bytes;
+    // In a bounded queue as much died as was born, so that the level did not follow the births.
+    if (growth < 0.6 * static_cast<double>(added) || growth <= 0) return false;
+    if (LevelAt(last_) <= kAboveBefore * static_cast<double>(HighestBefore(start))) return false;
+    group.bytes_per_boundary = static_cast<double>(growth) / static_cast<double>(end - start);
+    group.tensors_per_boundary =
+        static_cast<double>(CountAt(last_) - CountAt(start)) / static_cast<double>(end - start);
+    group.total = growth + std::min(births_[tail_].bytes, level_start);
+    group.since = start;
+    group.births = static_cast<int64_t>(births_.size() - tail_);
+    group.example = largest_;
+    return true;
+  }
+
+ private:
+  // What survives at the last boundary, by the boundary that first saw it.
+  void CollectBirths() {
+    std::map<int64_t, Change> births;
+    for (const Member& member : members_) {
+      if (member.last <= last_) continue;
+      const int64_t bytes = timeline_.tensors[member.tensor].bytes;
+      Change& change = births.try_emplace(member.first, Change{member.first, 0, 0}).first->second;
+      change.bytes += bytes;
+      ++change.tensors;
+      if (largest_ == kNone || bytes > timeline_.tensors[largest_].bytes) largest_ = member.tensor;
+    }
+    for (const auto& [boundary, change] : births) births_.push_back(change);
+  }
+
+  // The births at the end of the list that are evenly spaced, alike in size, and go on to the last boundary.
+  bool FindTail() {
+    if (static_cast<int64_t>(births_.size()) < kFewestBirths) return false;
+    std::vector<int64_t> gaps;
+    for (size_t i = 1; i < births_.size(); ++i) gaps.push_back(births_[i].boundary - births_[i - 1].boundary);
+    std::vector<int64_t> sorted = gaps;
+    std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
+    const int64_t gap = sorted[sorted.size() / 2];
+    if (2 * (last_ - births_.back().boundary) >= 3 * gap) return false;
+    tail_ = births_.size() - 1;
+    while (tail_ > 0 && gaps[tail_ - 1] <= 3 * gap) --tail_;
+    const int64_t count = static_cast<int64_t>(births_.size() - tail_);
+    if (count < kFewestBirths) return false;
+    std::vector<int64_t> sizes;
+    for (size_t i = tail_; i < births_.size(); ++i) sizes.push_back(births_[i].bytes);
+    std::nth_element(sizes.begin(), sizes.begin() + count / 2, sizes.end());
+    const double median = static_cast<double>(sizes[count / 2]);
+    const int64_t alike = std::count_if(births_.begin() + tail_, births_.end(), [&](const Change& birth) {
+      return birth.bytes >= median / kAlike && birth.bytes <= median * kAlike;
+    });
+    return alike * 10 >= count * 7;
+  }
+
+  void BuildLevels() {
+    std::map<int64_t, Change> changes;
+    const auto add = [&](int64_t boundary, int64_t bytes, int64_t tensors) {
+      Change& change = changes.try_emplace(boundary, Change{boundary, 0, 0}).first->second;
+      change.bytes += bytes;
+      change.tensors += tensors;
+    };
+    for (const Member& member : members_) {
+      const int64_t bytes = timeline_.tensors[member.tensor].bytes;
+      add(member.first, bytes, 1);
+      if (member.last <= last_) add(member.last, -bytes, -1);
+    }
+    Change level{0, 0, 0};
+    for (const auto& [boundary, change] : changes) {
+      level = {boundary, level.bytes + change.bytes, level.tensors + change.tensors};
+      levels_.push_back(level);
+    }
+  }
+
+  const Change* At(int64_t boundary) const {
+    const auto next = std::upper_bound(levels_.begin(), levels_.end(), boundary,
+                                       [](int64_t b, const Change& level) { return b < level.boundary; });
+    return next == levels_.begin() ? nullptr : &*std::prev(next);
+  }
+  int64_t LevelAt(int64_t boundary) const { return At(boundary) ? At(boundary)->bytes : 0; }
+  int64_t CountAt(int64_t boundary) const { return At(boundary) ? At(boundary)->tensors : 0; }
+  int64_t HighestBefore(int64_t boundary) const {
+    int64_t highest = 0;
+    for (const Change& level : levels_) {
+      if (level.boundary >= boundary) break;
+      highest = std::max(highest, level.bytes);
+    }
+    return highest;
+  }
+
+  static constexpr uint32_t kNone = ~0u;
+  const Timeline& timeline_;
+  std::vector<Member> members_;
+  int64_t last_;
+  std::vector<Change> births_;
+  std::vector<Change> levels_;
+  size_t tail_ = 0;
+  uint32_t largest_ = kNone;
+};
+
+// Several tensors a step, made under grad mode, are a graph; one is an output. A scalar made under grad mode is a loss
+// that brings its graph's nodes along, whatever memory they still hold.
+bool KeepsGraph(const Timeline& timeline, const Leak& leak) {
+  int64_t with_grad = 0;
+  for (const LeakGroup& group : leak.groups) {
+    const Tensor& tensor = timeline.tensors[group.example];
+    if (tensor.grad_mode && !tensor.backward) with_grad += group.total;
+  }
+  if (2 * with_grad < leak.total) return false;
+  const Tensor& largest = timeline.tensors[leak.groups.front().example];
+  const bool scalar = largest.layout != 0 && timeline.layouts[largest.layout].shape.empty();
+  return scalar || (leak.groups.size() >= 3 && leak.tensors_per_boundary > 2.5);
+}
+
+}  // namespace
+
+Leak FindLeak(const Timeline& timeline, int64_t until) {
+  Leak leak;
+  const std::vector<int64_t> boundaries = Boundaries(timeline, until, leak.boundaries_are_steps);
+  const int64_t count = static_cast<int64_t>(boundaries.size());
+  if (count < kFewestBirths) return leak;
+  const auto seen_at = [&](int64_t time) {
+    return std::lower_bound(boundaries.begin(), boundaries.end(), time) - boundaries.begin();
+  };
+  std::unordered_map<uint32_t, std::vector<Member>> groups;
+  for (uint32_t i = 0; i < timeline.tensors.size(); ++i) {
+    const Tensor& tensor = timeline.tensors[i];
+    if (tensor.device != timeline.device || tensor.born > boundaries.back()) continue;
+    const int64_t first = seen_at(tensor.born);
+    const int64_t last = tensor.died == kNever ? count : seen_at(tensor.died);
+    if (first < last) groups[tensor.stack].push_back({first, last, i});
+  }
+  for (auto& [stack, members] : groups) {
+    LeakGroup group;
+    group.stack = stack;
+    if (GroupTrend(timeline, std::move(members), count).Fit(group)) leak.groups.push_back(group);
+  }
+  std::sort(leak.groups.begin(), leak.groups.end(), [](const LeakGroup& a, const LeakGroup& b) {
+    return a.total != b.total ? a.total > b.total : a.stack < b.stack;
+  });
+  for (const LeakGroup& group : leak.groups) {
+    leak.bytes_per_boundary += group.bytes_per_boundary;
+    leak.tensors_per_boundary += group.tensors_per_boundary;
+    leak.total += group.total;
+  }
+  leak.found = leak.total >= kWorthReporting;
+  if (!leak.found) return leak;
+  leak.since = leak.groups.front().since;
+  leak.births = leak.groups.front().births;
+  leak.with_graph = KeepsGraph(timeline, leak);
+  return leak;
+}
+
+}  // namespace oomtrace

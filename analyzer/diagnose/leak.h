@@ -1,0 +1,42 @@
+// Memory that grows without bound: tensors that stay alive from boundary to boundary and grow in number.
+//
+// The boundaries are the ends of optimizer steps, or of backward passes where a program has no optimizer. Tensors are
+// grouped by the stack that made them. A group leaks when its bytes alive at boundaries rise through to the last one,
+// by like amounts at like distances, above any level that it ever came back from. So these are no leaks: parameters and
+// state (born once), a warm-up or a filled cache (the rise has ended), a bounded queue (as much dies as is born), a
+// buffer that is emptied now and then (it has been as high before).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "analyzer/timeline/timeline.h"
+
+namespace oomtrace {
+
+struct LeakGroup {
+  uint32_t stack = 0;
+  uint32_t example = 0;  // index into Timeline::tensors: the largest of the leaked ones
+  double bytes_per_boundary = 0;
+  double tensors_per_boundary = 0;
+  int64_t total = 0;   // bytes leaked, up to the last boundary
+  int64_t since = 0;   // index of the boundary from which it grows
+  int64_t births = 0;  // boundaries between which something was added
+};
+
+struct Leak {
+  bool found = false;
+  double bytes_per_boundary = 0;
+  double tensors_per_boundary = 0;
+  int64_t total = 0;
+  int64_t since = 0;
+  int64_t births = 0;  // of the group that grew most
+  bool boundaries_are_steps = true;
+  bool with_graph = false;        // activations of older steps: something keeps the graph of each
+  std::vector<LeakGroup> groups;  // largest first
+};
+
+// Looks at boundaries up to `until` (ns).
+Leak FindLeak(const Timeline& timeline, int64_t until);
+
+}  // namespace oomtrace

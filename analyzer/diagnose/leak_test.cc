@@ -1,0 +1,123 @@
+#include "analyzer/diagnose/leak.h"
+
+#include <gtest/gtest.h>
+
+#include "analyzer/diagnose/testing/training_run.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+
+TEST(Leak, OutputsKeptInAListGiveBytesPerStep) {
+  TrainingRun run;
+  for (int step = 0; step < 12; ++step) {
+    run.Iteration([&] { run.Keep("train.py", 31, {64, 1000}, 8 * kMiB); });
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now());
+  ASSERT_TRUE(leak.found);
+  EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 8.0 * kMiB);
+  EXPECT_DOUBLE_EQ(leak.tensors_per_boundary, 1.0);
+  EXPECT_EQ(leak.since, 0);
+  EXPECT_FALSE(leak.with_graph);
+}
+
+TEST(Leak, ALateStartIsSeen) {
+  TrainingRun run;
+  for (int step = 0; step < 40; ++step) {
+    run.Iteration([&] {
+      if (step >= 30) run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
+    });
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now());
+  ASSERT_TRUE(leak.found);
+  EXPECT_EQ(leak.since, 30);
+  EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 8.0 * kMiB);
+}
+
+TEST(Leak, EveryTenthStepIsAveraged) {
+  TrainingRun run;
+  for (int step = 0; step < 50; ++step) {
+    run.Iteration([&] {
+      if (step % 10 == 9) run.Keep("train.py", 31, {64, 1000}, 10 * kMiB);
+    });
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now());
+  ASSERT_TRUE(leak.found);
+  EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 1.0 * kMiB);
+}
+
+TEST(Leak, GraphsOfOlderStepsAreToldFromOutputs) {
+  TrainingRun run;
+  for (int step = 0; step < 6; ++step) {
+    run.Iteration([&] {
+      for (int layer = 0; layer < 5; ++layer) run.Keep("model.py", 10 + layer, {64, 512}, kMiB, /*grad_mode=*/true);
+    });
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now());
+  ASSERT_TRUE(leak.found);
+  EXPECT_TRUE(leak.with_graph);
+  EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 5.0 * kMiB);
+}
+
+TEST(Leak, AWarmUpIsNone) {
+  TrainingRun run;
+  for (int step = 0; step < 20; ++step) {
+    run.Iteration([&] {
+      if (step < 5) run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
+    });
+  }
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+}
+
+TEST(Leak, AQueueWithALimitIsNone) {
+  TrainingRun run;
+  std::vector<uint32_t> queue;
+  for (int step = 0; step < 30; ++step) {
+    run.Iteration([&] {
+      queue.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB));
+      if (queue.size() > 8) {
+        run.Free(queue.front());
+        queue.erase(queue.begin());
+      }
+    });
+  }
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+}
+
+TEST(Leak, ABufferEmptiedNowAndThenIsNone) {
+  TrainingRun run;
+  std::vector<uint32_t> buffer;
+  for (int step = 0; step < 38; ++step) {
+    run.Iteration([&] {
+      buffer.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB));
+      if (buffer.size() == 10) {
+        for (const uint32_t tensor : buffer) run.Free(tensor);
+        buffer.clear();
+      }
+    });
+  }
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+}
+
+TEST(Leak, WhatOneVariableHoldsUntilTheNextStepIsNone) {
+  TrainingRun run;
+  uint32_t held = 0;
+  for (int step = 0; step < 10; ++step) {
+    run.Iteration([&] {
+      const uint32_t next = run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
+      if (step > 0) run.Free(held);
+      held = next;
+    });
+  }
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+}
+
+TEST(Leak, TwoStepsAreNoTrend) {
+  TrainingRun run;
+  for (int step = 0; step < 2; ++step) run.Iteration([&] { run.Keep("train.py", 31, {64, 1000}, 8 * kMiB); });
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+}
+
+}  // namespace
+}  // namespace oomtrace

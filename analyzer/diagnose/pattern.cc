@@ -1,0 +1,276 @@
+#include "analyzer/diagnose/pattern.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/words.h"
+
+namespace oomtrace {
+namespace {
+
+int64_t Unallocated(const Facts& facts) { return facts.device.cache(); }
+
+// The peak that a leak-free run would have repeated: of the first step after the leak began, in the phase of the death.
+int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
+  const Timeline& t = *facts.timeline;
+  const int64_t since = std::max<int64_t>(0, leak.since);
+  if (facts.oom->phase == PhaseKind::kEvaluation) {
+    const int64_t earlier = PeakInPhase(t, PhaseKind::kEvaluation, t.first_training_forward, facts.oom->time);
+    const int64_t begin_of_this = [&] {
+      int64_t begin = 0;
+      for (const PhaseMark& mark : t.phases) {
+        if (mark.time <= facts.oom->time && mark.phase == PhaseKind::kEvaluation) begin = mark.time;
+      }
+      return begin;
+    }();
+    const int64_t before = PeakInPhase(t, PhaseKind::kEvaluation, t.first_training_forward, begin_of_this);
+    if (before > 0) return before;
+    if (earlier > 0 && t.steps.empty()) return earlier;
+  }
+  return since < static_cast<int64_t>(t.steps.size()) ? t.steps[since].peak : 0;
+}
+
+bool LeakExplainsDeath(const Facts& facts, const Leak& leak) {
+  if (!leak.found || !leak.boundaries_are_steps) return false;
+  const int64_t excess = facts.need() - PeakBeforeLeak(facts, leak);
+  return 2 * leak.total >= excess && leak.total * 100 >= facts.device.total();
+}
+
+Pattern LeakPattern(const Facts& facts, const Leak& leak) {
+  Pattern p{"gradual_leak", leak.births >= 8 ? 0.97 : leak.births >= 5 ? 0.93 : 0.8, {}};
+  p.evidence.push_back(absl::StrFormat(
+      "Memory still held at the end of each step grew by %s a step (%.3g tensors a step), from step %d on: %s by now.",
+      Bytes(static_cast<int64_t>(leak.bytes_per_boundary)), leak.tensors_per_boundary, leak.since + 1,
+      Bytes(leak.total)));
+  p.evidence.push_back(
+      absl::StrCat("The growth went on to the last step and never came back; without it the memory needed would be ",
+                   Bytes(facts.need() - leak.total), "."));
+  if (leak.with_graph) {
+    p.evidence.push_back(
+        "What grows is what a forward pass saves for its backward pass: something keeps the graphs of older steps.");
+  }
+  return p;
+}
+
+bool OthersDecide(const Facts& facts) {
+  const int64_t others = facts.device.other_processes();
+  const int64_t own = facts.device.total() - facts.device.free() - others;
+  const int64_t short_of = facts.oom->requested - facts.device.free();
+  // Others hold more than this process ever asked for, and without them the request is served.
+  return others >= own + facts.oom->requested && short_of <= others;
+}
+
+// After training ran steadily: this process needs no more than before, but the device had less left for it.
+bool OthersGrew(const Facts& facts, int64_t earlier_peak) {
+  const int64_t short_of = facts.oom->requested - facts.device.free() - Unallocated(facts);
+  return facts.need() <= earlier_peak && facts.device.other_processes() > 0 &&
+         facts.device.tensors() + facts.device.cache() + facts.oom->requested <= facts.peak_reserved &&
+         short_of <= facts.device.other_processes();
+}
+
+void AddRequest(const Facts& facts, Pattern& p) {
+  const OutOfMemory& oom = *facts.oom;
+  p.evidence.push_back(absl::StrCat("The request was ", Bytes(oom.requested), "; the device had ",
+                                    Bytes(facts.device.free()), " free and ", Bytes(Unallocated(facts)),
+                                    " sat in PyTorch's cache unused."));
+}
+
+Pattern EarlyDeath(const Facts& facts) {
+  const OutOfMemory& oom = *facts.oom;
+  const Timeline& t = *facts.timeline;
+  Pattern p;
+  if (!IsTraining(oom.phase) && oom.time < t.first_training_forward) {
+    p.name = "at_start";
+    p.confidence = 0.97;
+    p.evidence.push_back(oom.phase == PhaseKind::kEvaluation
+                             ? "It died in an evaluation that ran before any training: no training forward had begun."
+                             : "It died before the first training forward, while the program was setting up.");
+  } else {
+    p.name = "first_batch";
+    p.confidence = 0.95;
+    p.evidence.push_back(facts.steps == 0
+                             ? absl::StrCat("No optimizer step had completed: it died in the ", PhaseName(oom.phase),
+                                            " of micro-batch ", oom.micro_batch + 1, " of the first step.")
+                             : absl::StrCat("It died in iteration ", facts.steps + 1,
+                                            ", the first that runs with the optimizer's state in memory: no whole "
+                                            "iteration had completed since then."));
+  }
+  AddRequest(facts, p);
+  return p;
+}
+
+Pattern EvaluationDeath(const Facts& facts, int64_t training_peak) {
+  Pattern p{"eval_spike", facts.steady ? 0.93 : 0.75, {}};
+  p.evidence.push_back(absl::StrCat("It died in evaluation after ", Count(facts.steps, "training step"), " had run."));
+  p.evidence.push_back(absl::StrCat("Evaluation needed ", Bytes(facts.need()),
+                                    " in tensors; training never needed more than ", Bytes(training_peak), "."));
+  AddRequest(facts, p);
+  return p;
+}
+
+Pattern Fragmented(const Facts& facts, int64_t earlier_peak) {
+  Pattern p{"fragmentation", facts.need() <= earlier_peak ? 0.92 : 0.75, {}};
+  p.evidence.push_back(absl::StrCat(Bytes(Unallocated(facts)),
+                                    " were reserved by PyTorch but unallocated, more than the ", Bytes(facts.refused),
+                                    " asked for, only in no piece large enough."));
+  p.evidence.push_back(absl::StrCat("With the request, tensors come to ", Bytes(facts.need()),
+                                    "; earlier they had reached ", Bytes(earlier_peak), "."));
+  return p;
+}
+
+Pattern OutlierBatch(const Facts& facts, const Outlier& outlier) {
+  Pattern p{"batch_outlier", outlier.ratio >= 1.3 ? 0.93 : 0.8, {}};
+  p.evidence.push_back(absl::StrFormat(
+      "The batch in work made tensors %.2f times as large as any batch before it did at the same lines.",
+      outlier.ratio));
+  if (!outlier.input.empty()) {
+    p.evidence.push_back(
+        absl::StrCat("Its input is ", outlier.input, "; the largest before was ", outlier.input_before, "."));
+  }
+  AddRequest(facts, p);
+  return p;
+}
+
+// What is alive now, did not belong to the steady state, and was made by lines that had never run before it.
+int64_t NewlyMade(const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  if (t.steps.empty()) return 0;
+  const int64_t last_end = t.steps.back().end;
+  std::map<uint32_t, int64_t> first_seen;
+  for (const Tensor& tensor : t.tensors) first_seen.try_emplace(tensor.stack, tensor.born);
+  int64_t bytes = 0;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (tensor.stack != 0 && tensor.born > t.steps.front().end && first_seen[tensor.stack] > t.steps.front().end &&
+        tensor.category != Category::kOptimizerState && (tensor.died == kNever || tensor.born > last_end)) {
+      bytes += tensor.bytes;
+    }
+  }
+  if (facts.oom->stack != 0 && !first_seen.contains(facts.oom->stack)) bytes += facts.refused;
+  return bytes;
+}
+
+Pattern LateDeath(const Facts& facts, int64_t earlier_peak) {
+  const int64_t made = NewlyMade(facts);
+  const int64_t excess = facts.need() - earlier_peak;
+  Pattern p{"late_allocation", made > 0 && 2 * made >= excess ? 0.8 : 0.45, {}};
+  p.evidence.push_back(absl::StrCat("Training had been stable for ", Count(facts.steps, "step"), ", with at most ",
+                                    Bytes(earlier_peak), " in tensors; now it needs ", Bytes(facts.need()), "."));
+  if (made > 0) p.evidence.push_back(absl::StrCat(Bytes(made), " of that were made by lines that had not run before."));
+  AddRequest(facts, p);
+  return p;
+}
+
+Pattern Healthy(const Facts& facts, const Leak& leak) {
+  const Timeline& t = *facts.timeline;
+  Pattern p{"healthy", t.damage.empty() && t.dropped == 0 ? 0.97 : 0.8, {}};
+  const int64_t margin = facts.device.total() - facts.device.context() - facts.device.other_processes() -
+                         facts.device.other() - facts.peak_reserved;
+  p.evidence.push_back(absl::StrCat("No allocation failed for good in ", Count(facts.steps, "optimizer step"), "."));
+  p.evidence.push_back(absl::StrCat("Tensors peaked at ", Bytes(facts.peak), " and PyTorch reserved at most ",
+                                    Bytes(facts.peak_reserved), ", which left ", Bytes(margin), " of the device."));
+  if (facts.survived_refusals > 0) {
+    p.evidence.push_back(
+        absl::StrCat(Count(facts.survived_refusals, "allocation"), " failed, and the program went on."));
+  }
+  if (leak.found && leak.boundaries_are_steps) {
+    p.evidence.push_back(absl::StrCat("Warning: memory held at the end of each step grows by ",
+                                      Bytes(static_cast<int64_t>(leak.bytes_per_boundary)), " a step, since step ",
+                                      leak.since + 1, "."));
+  }
+  return p;
+}
+
+}  // namespace
+
+Outlier CompareWithEarlierBatches(const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  Outlier outlier;
+  if (!facts.oom) return outlier;
+  const auto in_work = [&](const Tensor& tensor) {
+    return tensor.step == facts.oom->step && tensor.micro_batch == facts.oom->micro_batch;
+  };
+  struct Largest {
+    int64_t bytes = 0;
+    uint32_t layout = 0;
+  };
+  std::map<uint32_t, Largest> before;
+  for (const Tensor& tensor : t.tensors) {
+    if (tensor.born > facts.moment) break;
+    if (tensor.device != t.device || in_work(tensor) || tensor.layout == 0) continue;
+    Largest& largest = before[tensor.stack];
+    if (tensor.bytes > largest.bytes) largest = {tensor.bytes, tensor.layout};
+  }
+  std::map<uint32_t, Largest> now;
+  Largest input;
+  Frame input_site;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (!in_work(tensor) || tensor.stack == 0 || tensor.layout == 0 || !before.contains(tensor.stack)) continue;
+    if (tensor.category == Category::kParameter || tensor.category == Category::kOptimizerState) continue;
+    Largest& largest = now[tensor.stack];
+    if (tensor.bytes > largest.bytes) largest = {tensor.bytes, tensor.layout};
+    if (tensor.category == Category::kInput && tensor.bytes > input.bytes &&
+        tensor.bytes > before[tensor.stack].bytes) {
+      input = {tensor.bytes, tensor.layout};
+      outlier.input = absl::StrCat(Shape(t.layouts[tensor.layout].shape, t.layouts[tensor.layout].dtype), " at ",
+                                   ShortSite(SiteOf(t, tensor.stack)));
+      outlier.input_before = Shape(t.layouts[before[tensor.stack].layout].shape, "");
+    }
+  }
+  if (before.contains(facts.oom->stack) && facts.oom->layout != 0) {
+    Largest& largest = now[facts.oom->stack];
+    largest.bytes = std::max(largest.bytes, facts.refused);
+  }
+  double here = 0, earlier = 0;
+  for (const auto& [stack, largest] : now) {
+    here += static_cast<double>(largest.bytes);
+    earlier += static_cast<double>(before[stack].bytes);
+  }
+  outlier.ratio = earlier > 0 ? here / earlier : 0;
+  return outlier;
+}
+
+Pattern DecidePattern(const Facts& facts, const Leak& leak) {
+  if (!facts.oom) return Healthy(facts, leak);
+  const Timeline& t = *facts.timeline;
+  const bool evaluation = facts.oom->phase == PhaseKind::kEvaluation;
+  const bool trained = facts.oom->time >= t.first_training_forward || IsTraining(facts.oom->phase);
+  if (OthersDecide(facts)) {
+    Pattern p{"other_process", 0.9, {}};
+    p.evidence.push_back(absl::StrCat(
+        "Other processes hold ", Bytes(facts.device.other_processes()), " of the card's ", Bytes(facts.device.total()),
+        "; this one asked for ",
+        Bytes(facts.device.total() - facts.device.free() - facts.device.other_processes() + facts.oom->requested),
+        " in all."));
+    AddRequest(facts, p);
+    return p;
+  }
+  if (LeakExplainsDeath(facts, leak)) return LeakPattern(facts, leak);
+  int64_t training_peak = 0;
+  for (const PhaseKind phase : {PhaseKind::kForward, PhaseKind::kBackward, PhaseKind::kOptimizerStep}) {
+    training_peak = std::max(training_peak, PeakInPhase(t, phase, 0, facts.oom->time));
+  }
+  if (evaluation && trained && facts.steps > 0 && facts.need() > training_peak)
+    return EvaluationDeath(facts, training_peak);
+  if (!facts.steady) return EarlyDeath(facts);
+  const int64_t earlier_peak = PeakBetween(t, 0, t.steps.empty() ? 0 : t.steps.back().end);
+  const Outlier outlier = CompareWithEarlierBatches(facts);
+  if (outlier.ratio >= 1.1 && !evaluation && facts.need() > training_peak) return OutlierBatch(facts, outlier);
+  if (OthersGrew(facts, earlier_peak)) {
+    Pattern p{"other_process", 0.85, {}};
+    p.evidence.push_back(absl::StrCat("This process needed ", Bytes(facts.need()), ", no more than the ",
+                                      Bytes(earlier_peak), " that it had been given before; other processes now hold ",
+                                      Bytes(facts.device.other_processes()), "."));
+    AddRequest(facts, p);
+    return p;
+  }
+  if (Unallocated(facts) >= facts.refused) return Fragmented(facts, earlier_peak);
+  if (evaluation) return EvaluationDeath(facts, training_peak);
+  return LateDeath(facts, earlier_peak);
+}
+
+}  // namespace oomtrace

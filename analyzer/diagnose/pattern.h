@@ -1,0 +1,28 @@
+// Which of the nine patterns a run shows, and what it rests on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/leak.h"
+
+namespace oomtrace {
+
+struct Pattern {
+  std::string name;
+  double confidence = 0;
+  std::vector<std::string> evidence;
+};
+
+Pattern DecidePattern(const Facts& facts, const Leak& leak);
+
+// How much larger the batch in work is than any before it, made by the same lines. 0: nothing to compare with.
+struct Outlier {
+  double ratio = 0;
+  std::string input;         // "(16, 2048) int64 at train.py:40", "" where no input was larger
+  std::string input_before;  // "(16, 512)": the largest before
+};
+Outlier CompareWithEarlierBatches(const Facts& facts);
+
+}  // namespace oomtrace

@@ -1,0 +1,144 @@
+#include "analyzer/diagnose/pattern.h"
+
+#include <gtest/gtest.h>
+
+#include "analyzer/diagnose/causes.h"
+#include "analyzer/diagnose/diagnose.h"
+#include "analyzer/diagnose/testing/training_run.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kGiB = 1 << 30;
+
+std::string PatternOf(TrainingRun& run) { return Diagnose(run.timeline()).report.pattern(); }
+
+bool HasCause(const report::Report& report, const std::string& id) {
+  for (const report::Cause& cause : report.causes()) {
+    if (cause.id() == id) return true;
+  }
+  return false;
+}
+
+TEST(Pattern, SetUpIsAtStart) {
+  TrainingRun run;
+  run.Die("train.py", 5, {1 << 20, 4096}, 16 * kGiB);
+  EXPECT_EQ(PatternOf(run), "at_start");
+}
+
+TEST(Pattern, EvaluationBeforeTrainingIsAtStartNotEvalSpike) {
+  TrainingRun run;
+  run.Evaluation(64, /*free_at_end=*/false);
+  run.Die("model.py", 200, {65536, 50304}, 9 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "at_start");
+  EXPECT_EQ(d.report.out_of_memory().phase(), "evaluation");
+}
+
+TEST(Pattern, FirstForwardIsFirstBatch) {
+  TrainingRun run;
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 12 * kGiB);
+  EXPECT_EQ(PatternOf(run), "first_batch");
+}
+
+// The state is born in the first step, so the second iteration is the first whole one: it still counts, even where
+// fragmentation is what kills it.
+TEST(Pattern, SecondIterationIsFirstBatchWithFragmentationAsCause) {
+  TrainingRun run;
+  run.Iteration();
+  run.SetReserved(11 * kGiB);
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 2 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "first_batch");
+  EXPECT_TRUE(HasCause(d.report, "fragmentation"));
+}
+
+TEST(Pattern, ThirdIterationWithEnoughUnallocatedIsFragmentation) {
+  TrainingRun run;
+  run.Iteration();
+  run.Iteration();
+  run.SetReserved(11 * kGiB);
+  run.Forward(16, 0.5);
+  run.Die("model.py", 102, {16, 1024, 768}, 400 * kMiB);
+  EXPECT_EQ(PatternOf(run), "fragmentation");
+}
+
+TEST(Pattern, LeakThatDiesInEvaluationIsALeak) {
+  TrainingRun run;
+  for (int step = 0; step < 20; ++step) {
+    run.Iteration([&] { run.Keep("train.py", 31, {64, 1000}, 300 * kMiB); });
+    if (step % 5 == 4) run.Evaluation(16);
+  }
+  run.Evaluation(16, /*free_at_end=*/false);
+  run.Die("model.py", 201, {16, 1024, 768}, 4 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "gradual_leak");
+  EXPECT_EQ(d.report.leak().bytes_per_step(), 300 * kMiB);
+  EXPECT_EQ(d.report.culprit().line(), 31);
+}
+
+TEST(Pattern, EvaluationThatNeedsMoreIsEvalSpikeDespiteASmallLeak) {
+  TrainingRun run;
+  for (int step = 0; step < 20; ++step) run.Iteration([&] { run.Keep("train.py", 31, {64}, kMiB); });
+  run.Evaluation(128, /*free_at_end=*/false);
+  run.Die("model.py", 201, {128, 1024, 768}, 6 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "eval_spike");
+  EXPECT_TRUE(HasCause(d.report, "evaluation_batch_larger"));
+}
+
+TEST(Pattern, ALargerBatchAfterSteadyTrainingIsAnOutlier) {
+  TrainingRun run;
+  for (int step = 0; step < 10; ++step) run.Iteration();
+  run.Forward(80, 0.75);
+  run.Die("model.py", 103, {80, 1024, 768}, 8 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "batch_outlier");
+}
+
+TEST(Pattern, ANewLineAfterSteadyTrainingIsLateAllocation) {
+  TrainingRun run;
+  for (int step = 0; step < 10; ++step) run.Iteration();
+  run.Keep("train.py", 80, {1024, 1024}, 3 * kGiB);
+  run.Die("train.py", 81, {1024, 1024}, 9 * kGiB);
+  EXPECT_EQ(PatternOf(run), "late_allocation");
+}
+
+TEST(Pattern, ACardHeldByOthersIsOtherProcess) {
+  TrainingRun::Sizes sizes;
+  sizes.other_processes = 11 * kGiB;
+  TrainingRun run(sizes);
+  run.Forward(16, 0.25);
+  run.Die("model.py", 101, {16, 1024, 768}, 400 * kMiB);
+  EXPECT_EQ(PatternOf(run), "other_process");
+}
+
+TEST(Pattern, ALittleHeldByOthersIsNotTheVerdict) {
+  TrainingRun::Sizes sizes;
+  sizes.other_processes = 2 * kGiB;
+  TrainingRun run(sizes);
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 9 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "first_batch");
+  EXPECT_TRUE(HasCause(d.report, "other_process_memory"));
+}
+
+TEST(Pattern, SurvivedRunsAreHealthyAndWarnOfALeak) {
+  TrainingRun run;
+  for (int step = 0; step < 10; ++step) run.Iteration();
+  EXPECT_EQ(PatternOf(run), "healthy");
+  EXPECT_EQ(Diagnose(run.timeline()).report.leak().steps_to_oom(), -1);
+  TrainingRun leaky;
+  for (int step = 0; step < 10; ++step) leaky.Iteration([&] { leaky.Keep("train.py", 31, {64}, 100 * kMiB); });
+  const Diagnosis d = Diagnose(leaky.timeline());
+  EXPECT_EQ(d.report.pattern(), "healthy");
+  EXPECT_EQ(d.report.leak().bytes_per_step(), 100 * kMiB);
+  EXPECT_GT(d.report.leak().steps_to_oom(), 10);
+}
+
+}  // namespace
+}  // namespace oomtrace

@@ -1,0 +1,33 @@
+#include "analyzer/diagnose/words.h"
+
+#include <cstdlib>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace oomtrace {
+
+std::string Bytes(int64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  int unit = 0;
+  for (; unit < 4 && (value >= 1024 || value <= -1024); ++unit) value /= 1024;
+  return unit == 0 ? absl::StrCat(bytes, " B") : absl::StrFormat("%.2f %s", value, kUnits[unit]);
+}
+
+std::string Shape(const std::vector<int64_t>& shape, const std::string& dtype) {
+  return absl::StrCat("(", absl::StrJoin(shape, ", "), shape.size() == 1 ? ",)" : ")", dtype.empty() ? "" : " ", dtype);
+}
+
+std::string Percent(double share) {
+  return absl::StrFormat(share != 0 && share < 0.0095 ? "%.1f %%" : "%.0f %%", share * 100);
+}
+
+std::string Count(int64_t n, const std::string& noun) {
+  if (n == 1) return absl::StrCat("1 ", noun);
+  return absl::StrCat(n, " ", noun, absl::EndsWith(noun, "ch") || absl::EndsWith(noun, "s") ? "es" : "s");
+}
+
+}  // namespace oomtrace

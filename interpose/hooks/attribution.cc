@@ -15,6 +15,7 @@ namespace {
 using ModeQuery = bool();
 
 std::atomic<bool> resolved{false};
+std::atomic<uint32_t> backward_stack{0};
 std::atomic<ModeQuery*> grad_mode{nullptr};
 std::atomic<ModeQuery*> inference_mode{nullptr};
 
@@ -60,6 +61,8 @@ void ResolveTorch() {
   resolved.store(true, std::memory_order_release);
 }
 
+void SetBackwardStack(uint32_t stack) { backward_stack.store(stack, std::memory_order_relaxed); }
+
 uint32_t CurrentStack(ThreadState& thread) { return InternPythonStack(*thread.recorder); }
 
 Attribution AttributeAllocation(ThreadState& thread) {
@@ -68,7 +71,9 @@ Attribution AttributeAllocation(ThreadState& thread) {
   attribution.stack = CurrentStack(thread);
   if (auto* factory = Scope<LayoutState>::Live(thread_scopes.factory, here))
     attribution.layout = thread.recorder->facts().Layout(factory->state());
-  attribution.context = ContextId(thread, CurrentContext(here));
+  const ContextState context = CurrentContext(here);
+  attribution.context = ContextId(thread, context);
+  if (attribution.stack == 0 && context.backward) attribution.stack = backward_stack.load(std::memory_order_relaxed);
   return attribution;
 }
 

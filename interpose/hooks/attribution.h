@@ -9,6 +9,10 @@ namespace oomtrace {
 Attribution AttributeAllocation(ThreadState& thread);
 uint32_t CurrentStack(ThreadState& thread);
 
+// The stack of the statement that started the backward which runs now: the engine's own threads have no Python stack, and
+// their allocations get this one.
+void SetBackwardStack(uint32_t stack);
+
 // Looks up every real function and query of PyTorch, while no lock of its allocator is held. Cheap after the first time.
 void ResolveTorch();
 

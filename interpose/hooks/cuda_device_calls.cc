@@ -14,6 +14,7 @@ namespace {
 constexpr int kOutOfMemory = 2;
 constexpr uint64_t kQuestionNs = 1000000;  // at most one question a millisecond, see MemoryQuestion::kNowAndThen
 std::atomic<uint64_t> last_question{0};
+constinit thread_local int runtime_depth __attribute__((tls_model("initial-exec"))) = 0;
 
 bool WorthAsking(const DeviceAllocation& allocation) {
   if (allocation.question == MemoryQuestion::kAlways || allocation.result != 0) return true;
@@ -41,7 +42,11 @@ void RecordRefusal(Entry& entry, const DeviceAllocation& allocation, uint32_t de
 
 }  // namespace
 
+InsideRuntime::InsideRuntime() { ++runtime_depth; }
+InsideRuntime::~InsideRuntime() { --runtime_depth; }
+
 void RecordDeviceAllocation(const DeviceAllocation& allocation) {
+  if (runtime_depth > 0) return;
   Entry entry(Cause::kMemory);
   if (!entry) return;
   Recorder& recorder = entry.recorder();
@@ -67,6 +72,7 @@ void RecordDeviceAllocation(const DeviceAllocation& allocation) {
 }
 
 void RecordDeviceRelease(const char* api, const void* caller, const void* pointer, uint64_t ticks) {
+  if (runtime_depth > 0) return;
   Entry entry(Cause::kFact);
   if (!entry) return;
   Recorder& recorder = entry.recorder();
@@ -79,6 +85,7 @@ void RecordDeviceRelease(const char* api, const void* caller, const void* pointe
 }
 
 void RecordMemoryAnswer(uint64_t free, uint64_t total) {
+  if (runtime_depth > 0) return;
   Entry entry(Cause::kFact);
   if (entry) RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
 }
@@ -90,7 +97,7 @@ void RecordMemoryNow() {
 }
 
 void RecordCopyFromHost(const void* destination, size_t bytes) {
-  if (bytes < kSmallestCopy) return;
+  if (bytes < kSmallestCopy || runtime_depth > 0) return;
   Entry entry(Cause::kFact);
   if (entry) RecordHostCopy(entry.thread(), reinterpret_cast<uint64_t>(destination), bytes, CurrentDevice());
 }

@@ -6,6 +6,15 @@
 
 namespace oomtrace {
 
+// Around each real call: the Record functions below are silent while one is open on this thread.
+class InsideRuntime {
+ public:
+  InsideRuntime();
+  ~InsideRuntime();
+  InsideRuntime(const InsideRuntime&) = delete;
+  InsideRuntime& operator=(const InsideRuntime&) = delete;
+};
+
 enum class MemoryQuestion {
   kAlways,      // a segment: rare, and the device's free bytes change with each
   kNowAndThen,  // from a pool: too frequent to ask each time; asked after a failure and once a millisecond

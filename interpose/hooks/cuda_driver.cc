@@ -18,16 +18,17 @@ std::atomic<void*> real_create{nullptr};
 std::atomic<void*> real_map{nullptr};
 std::atomic<void*> real_unmap{nullptr};
 
-template <typename Function>
-Function* As(const std::atomic<void*>& slot) {
-  return reinterpret_cast<Function*>(slot.load(std::memory_order_acquire));
+template <typename Function, typename... Arguments>
+CUresult Call(const std::atomic<void*>& real, Arguments... arguments) {
+  InsideRuntime inside;
+  return reinterpret_cast<Function*>(real.load(std::memory_order_acquire))(arguments...);
 }
 
 // Physical memory becomes part of a segment when it is mapped: a success is recorded there, where it has an address.
 CUresult CUDAAPI Create(CUmemGenericAllocationHandle* handle, size_t bytes, const CUmemAllocationProp* properties,
                         unsigned long long flags) {
   const void* caller = __builtin_return_address(0);
-  const CUresult result = As<decltype(cuMemCreate)>(real_create)(handle, bytes, properties, flags);
+  const CUresult result = Call<decltype(cuMemCreate)>(real_create, handle, bytes, properties, flags);
   if (result != CUDA_SUCCESS)
     RecordDeviceAllocation({"cuMemCreate", caller, 0, bytes, static_cast<int>(result), MemoryQuestion::kAlways});
   return result;
@@ -36,7 +37,7 @@ CUresult CUDAAPI Create(CUmemGenericAllocationHandle* handle, size_t bytes, cons
 CUresult CUDAAPI Map(CUdeviceptr address, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
                      unsigned long long flags) {
   const void* caller = __builtin_return_address(0);
-  const CUresult result = As<decltype(cuMemMap)>(real_map)(address, bytes, offset, handle, flags);
+  const CUresult result = Call<decltype(cuMemMap)>(real_map, address, bytes, offset, handle, flags);
   if (result == CUDA_SUCCESS)
     RecordDeviceAllocation({"cuMemMap", caller, address, bytes, 0, MemoryQuestion::kNowAndThen});
   return result;
@@ -45,7 +46,7 @@ CUresult CUDAAPI Map(CUdeviceptr address, size_t bytes, size_t offset, CUmemGene
 CUresult CUDAAPI Unmap(CUdeviceptr address, size_t bytes) {
   const void* caller = __builtin_return_address(0);
   const uint64_t ticks = Ticks();
-  const CUresult result = As<decltype(cuMemUnmap)>(real_unmap)(address, bytes);
+  const CUresult result = Call<decltype(cuMemUnmap)>(real_unmap, address, bytes);
   if (result == CUDA_SUCCESS) RecordDeviceRelease("cuMemUnmap", caller, reinterpret_cast<void*>(address), ticks);
   return result;
 }

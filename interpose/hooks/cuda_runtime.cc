@@ -13,11 +13,13 @@ namespace {
 
 constexpr cudaError_t kNoRuntime = cudaErrorInitializationError;
 
-// A library that was linked against a runtime which is gone would end here; it never happened.
+// The real call. What the runtime does inside it by calling its own functions is not recorded a second time.
 template <typename Function, typename... Arguments>
 cudaError_t Call(HookId id, const void* caller, Arguments... arguments) {
   auto* real = Real<Function>(id, caller);
-  return real != nullptr ? real(arguments...) : kNoRuntime;
+  if (real == nullptr) return kNoRuntime;
+  InsideRuntime inside;
+  return real(arguments...);
 }
 
 cudaError_t Allocated(const char* api, const void* caller, void** pointer, size_t bytes, cudaError_t result,

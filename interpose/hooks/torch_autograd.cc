@@ -8,9 +8,12 @@ using namespace oomtrace;
 
 namespace {
 
+// Phases of the outermost engine only; the statement that asked for it stands for what the engine's threads allocate.
 void RecordBackward(wire::Phase kind) {
   Entry entry(Cause::kFact);
-  if (entry) RecordPhase(entry.thread(), kind, 0);
+  if (!entry) return;
+  RecordPhase(entry.thread(), kind, 0);
+  if (kind == wire::Phase::kBackwardBegin) SetBackwardStack(CurrentStack(entry.thread()));
 }
 
 // The name in the type information of a polymorphic object: the slot before the virtual functions (Itanium C++ ABI).

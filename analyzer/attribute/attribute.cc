@@ -1,0 +1,183 @@
+#include "analyzer/attribute/attribute.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "analyzer/attribute/fate.h"
+#include "analyzer/attribute/roles.h"
+#include "analyzer/attribute/site.h"
+#include "analyzer/attribute/stack_facts.h"
+#include "analyzer/timeline/queries.h"
+
+namespace oomtrace {
+namespace {
+
+// PyTorch allocates a gradient of its own in this node where it cannot keep the incoming tensor.
+constexpr char kAccumulateGrad[] = "AccumulateGrad";
+
+class Attributor {
+ public:
+  explicit Attributor(Timeline* timeline)
+      : timeline_(*timeline), facts_(FactsOfStacks(*timeline)), fates_(*timeline), paths_(*timeline) {
+    ApplyRoles(timeline);
+    MarkParametersByStack();
+    parameter_layouts_.emplace(*timeline);
+  }
+
+  void Run();
+
+ private:
+  void MarkParametersByStack();
+  SiteKey KeyOf(const Tensor& tensor) const;
+  std::optional<Category> ByPlace(const Tensor& tensor, const Fate& fate) const;
+  std::optional<Category> ByFate(const Tensor& tensor, const Fate& fate) const;
+  Category ByHabit(const Tensor& tensor, const Fate& fate) const;
+
+  std::optional<Category> OfForward(const Tensor& tensor, const Fate& fate) const;
+  std::optional<Category> OfBackward(const Tensor& tensor, const Fate& fate) const;
+  std::optional<Category> OfOptimizer(const Tensor& tensor, const Fate& fate) const;
+  std::optional<Category> Outside(const Tensor& tensor, const Fate& fate) const;
+
+  const StackFacts& Facts(const Tensor& tensor) const { return facts_[tensor.stack]; }
+  const Layout& LayoutOf(const Tensor& tensor) const { return timeline_.layouts[tensor.layout]; }
+  bool ParameterShaped(const Tensor& tensor) const { return parameter_layouts_->Contains(timeline_, tensor.layout); }
+  bool IsInteger(const Tensor& tensor) const;
+  bool OutsideModules(const Tensor& tensor) const { return timeline_.stacks[tensor.stack].module == 0; }
+
+  Timeline& timeline_;
+  std::vector<StackFacts> facts_;
+  Fates fates_;
+  ModulePaths paths_;
+  std::optional<ParameterLayouts> parameter_layouts_;
+  SiteHistory history_;
+};
+
+bool Attributor::IsInteger(const Tensor& tensor) const {
+  const std::string& dtype = LayoutOf(tensor).dtype;
+  return tensor.layout != 0 && (absl::StartsWith(dtype, "int") || absl::StartsWith(dtype, "uint") || dtype == "bool");
+}
+
+SiteKey Attributor::KeyOf(const Tensor& tensor) const {
+  return {Facts(tensor).site, tensor.layout, tensor.node, tensor.phase};
+}
+
+// Modules move or make their parameters under known functions. Owners speak later, and not at all where the process
+// died first.
+void Attributor::MarkParametersByStack() {
+  for (Tensor& tensor : timeline_.tensors) {
+    if (tensor.category != Category::kUnknown || tensor.layout == 0) continue;
+    const bool outside = tensor.phase == PhaseKind::kSetUp || tensor.phase == PhaseKind::kBetweenSteps;
+    if (!outside || !(Facts(tensor).moves_module || Facts(tensor).builds_module)) continue;
+    const Fate fate = fates_.Of(tensor);
+    if (fate.open || fate.saw_forward) tensor.category = Category::kParameter;
+  }
+}
+
+std::optional<Category> Attributor::ByPlace(const Tensor& tensor, const Fate& fate) const {
+  const StackFacts& facts = Facts(tensor);
+  if (facts.optimizer_state) return Category::kOptimizerState;
+  if (facts.loads || facts.copies_object) return fate.within ? Category::kTemporary : Category::kUnknown;
+  if (tensor.layout == 0) return Category::kWorkspace;
+  if (tensor.backward && timeline_.strings[tensor.node] == kAccumulateGrad && ParameterShaped(tensor)) {
+    return Category::kGradient;
+  }
+  if (tensor.host_copied && OutsideModules(tensor) && !tensor.backward && !facts.moves_module) {
+    return Category::kInput;
+  }
+  return std::nullopt;
+}
+
+std::optional<Category> Attributor::ByFate(const Tensor& tensor, const Fate& fate) const {
+  switch (tensor.phase) {
+    case PhaseKind::kForward:
+      return OfForward(tensor, fate);
+    case PhaseKind::kBackward:
+      return OfBackward(tensor, fate);
+    case PhaseKind::kOptimizerStep:
+      return OfOptimizer(tensor, fate);
+    case PhaseKind::kEvaluation:
+      // With gradients on, an evaluation keeps a graph as a training forward does.
+      return tensor.grad_mode && !tensor.inference_mode ? Category::kActivation : Category::kTemporary;
+    case PhaseKind::kSetUp:
+    case PhaseKind::kBetweenSteps:
+      return Outside(tensor, fate);
+  }
+  return std::nullopt;
+}
+
+std::optional<Category> Attributor::OfForward(const Tensor& tensor, const Fate& fate) const {
+  if (fate.open) return std::nullopt;
+  return fate.within ? Category::kTemporary : Category::kActivation;
+}
+
+std::optional<Category> Attributor::OfBackward(const Tensor& tensor, const Fate& fate) const {
+  if (fate.open) return std::nullopt;
+  // Gradients are on inside a backward where a checkpoint computes its forward again.
+  if (fate.within) return tensor.grad_mode ? Category::kActivation : Category::kTemporary;
+  return ParameterShaped(tensor) ? Category::kGradient : Category::kUnknown;
+}
+
+std::optional<Category> Attributor::OfOptimizer(const Tensor& tensor, const Fate& fate) const {
+  if (fate.open) return std::nullopt;
+  return fate.within ? Category::kTemporary : Category::kOptimizerState;
+}
+
+std::optional<Category> Attributor::Outside(const Tensor& tensor, const Fate& fate) const {
+  if (fate.within) return Category::kTemporary;
+  if (Facts(tensor).optimizer_code) return Category::kOptimizerState;
+  if (!fate.saw_forward) return fate.open ? std::nullopt : std::optional(Category::kTemporary);
+  // Data made on the device: indices and labels for certain; numbers where each step makes its own and drops them.
+  if (IsInteger(tensor)) return Category::kInput;
+  if (!fate.open && tensor.died_step <= tensor.step + 1) return Category::kInput;
+  return std::nullopt;
+}
+
+Category Attributor::ByHabit(const Tensor& tensor, const Fate& fate) const {
+  if (const std::optional<Category> usual = history_.Usual(KeyOf(tensor))) return *usual;
+  switch (tensor.phase) {
+    case PhaseKind::kForward:
+      return tensor.grad_mode ? Category::kActivation : Category::kTemporary;
+    case PhaseKind::kBackward:
+      if (tensor.grad_mode) return Category::kActivation;
+      return ParameterShaped(tensor) ? Category::kGradient : Category::kTemporary;
+    case PhaseKind::kOptimizerStep:
+      return Category::kTemporary;
+    default:
+      return Category::kUnknown;
+  }
+}
+
+void Attributor::Run() {
+  struct Undecided {
+    size_t tensor;
+    Fate fate;
+  };
+  std::vector<Undecided> undecided;
+  for (size_t i = 0; i < timeline_.tensors.size(); ++i) {
+    Tensor& tensor = timeline_.tensors[i];
+    if (tensor.module.empty()) tensor.module = paths_.Path(timeline_.stacks[tensor.stack].module);
+    const Fate fate = fates_.Of(tensor);
+    if (tensor.category == Category::kUnknown) {
+      std::optional<Category> category = ByPlace(tensor, fate);
+      if (!category) category = ByFate(tensor, fate);
+      if (!category) {
+        undecided.push_back({i, fate});
+        continue;
+      }
+      tensor.category = *category;
+    }
+    if (!fate.open) history_.Add(KeyOf(tensor), tensor.category);
+  }
+  for (const Undecided& entry : undecided) {
+    Tensor& tensor = timeline_.tensors[entry.tensor];
+    tensor.category = ByHabit(tensor, entry.fate);
+  }
+}
+
+}  // namespace
+
+void Attribute(Timeline* timeline) { Attributor(timeline).Run(); }
+
+}  // namespace oomtrace

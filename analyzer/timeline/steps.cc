@@ -58,12 +58,14 @@ void StepLedger::OnBackwardEnd(int64_t time) {
   AddBoundary(backward_passes_.back().begin, time, 0, /*backward=*/true);
 }
 
-void StepLedger::OnOptimizerBegin(int64_t time, uint64_t optimizer) { stepping_since_[optimizer] = time; }
+void StepLedger::OnOptimizerBegin(int64_t time, uint64_t optimizer) {
+  any_optimizer_ = true;
+  stepping_since_[optimizer] = time;
+}
 
 void StepLedger::OnOptimizerEnd(int64_t time, uint64_t optimizer) {
   const auto since = stepping_since_.find(optimizer);
   if (since == stepping_since_.end()) return;
-  any_optimizer_ = true;
   AddBoundary(since->second, time, optimizer, /*backward=*/false);
   stepping_since_.erase(since);
 }

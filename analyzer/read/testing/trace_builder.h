@@ -28,7 +28,7 @@ struct ContextSpec {
   bool grad_mode = true;
   bool inference_mode = false;
   bool backward = false;
-  std::string node;
+  std::string node = "";
 };
 
 struct Tag {  // what an allocation refers to

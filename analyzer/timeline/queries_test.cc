@@ -1,0 +1,151 @@
+#include "analyzer/timeline/queries.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace oomtrace {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+Timeline WithStack(const std::vector<std::string>& files) {
+  Timeline timeline;
+  Stack stack;
+  for (const std::string& file : files) {
+    stack.frames.push_back(static_cast<uint32_t>(timeline.frames.size()));
+    timeline.frames.push_back({file, "f", 1});
+  }
+  timeline.stacks = {{}, stack};
+  return timeline;
+}
+
+std::string FileShown(const std::vector<std::string>& files) {
+  const Timeline timeline = WithStack(files);
+  const Frame* frame = UserFrame(timeline, 1);
+  return frame == nullptr ? "" : frame->file;
+}
+
+TEST(UserFrameTest, TheInnermostOfTheUsersOwn) {
+  EXPECT_EQ(FileShown({"/v/lib/python3.11/site-packages/torch/nn/functional.py", "/home/u/model.py", "train.py"}),
+            "/home/u/model.py");
+  EXPECT_EQ(
+      FileShown({"/tmp/torchinductor_u/ab/cab.py", "<eval_with_key>.4", "/src/bin/train.py", "/usr/bin/torchrun"}),
+      "/src/bin/train.py");
+}
+
+TEST(UserFrameTest, ElseTheInnermostOutsideTorch) {
+  EXPECT_EQ(FileShown({"/v/site-packages/torch/nn/functional.py", "/v/site-packages/transformers/trainer.py"}),
+            "/v/site-packages/transformers/trainer.py");
+  EXPECT_EQ(FileShown({"/v/site-packages/torch/a.py", "/v/site-packages/torch/b.py"}), "/v/site-packages/torch/a.py");
+  EXPECT_EQ(FileShown({}), "");
+}
+
+TEST(ModulePathsTest, WrappersAreLeftOut) {
+  EXPECT_EQ(WithoutWrappers("_orig_mod.transformer.h.0"), "transformer.h.0");
+  EXPECT_EQ(WithoutWrappers("module._orig_mod.layer"), "layer");
+  EXPECT_EQ(WithoutWrappers("encoder.module.x"), "encoder.module.x");
+  EXPECT_EQ(WithoutWrappers("layers.0._fsdp_wrapped_module.mlp"), "layers.0.mlp");
+  EXPECT_EQ(WithoutWrappers(""), "");
+}
+
+Tensor Living(uint64_t address, int64_t bytes, int64_t born, int64_t died) {
+  Tensor tensor;
+  tensor.address = address;
+  tensor.bytes = bytes;
+  tensor.born = born;
+  tensor.died = died;
+  return tensor;
+}
+
+DeviceAllocation Allocated(int64_t bytes, int64_t born, bool caching_allocator) {
+  DeviceAllocation allocation;
+  allocation.bytes = bytes;
+  allocation.born = born;
+  allocation.caching_allocator = caching_allocator;
+  return allocation;
+}
+
+// 1000 bytes: 300 in tensors and 100 cached, 50 of NCCL, 200 of another process, 30 of context, 320 free.
+Timeline FullDevice() {
+  Timeline timeline;
+  timeline.tensors = {Living(1, 300, 10, kNever), Living(2, 90, 11, 15)};
+  timeline.samples = {{10, 300, 400}, {11, 390, 400}, {15, 300, 400}};
+  timeline.device_allocations = {Allocated(400, 9, true), Allocated(50, 12, false)};
+  timeline.memory_readings = {{9, 0, 370, 1000}, {12, 0, 320, 1000}};
+  timeline.gpu_processes = {{7, 200, false, "other"}, {8, 480, true, "self"}};
+  timeline.end = 20;
+  return timeline;
+}
+
+int64_t Sum(const DeviceUse& use) {
+  return use.tensors + use.cache + use.other + use.context + use.other_processes + use.free;
+}
+
+TEST(DeviceUseTest, AddsUpToTheTotal) {
+  const DeviceUse use = DeviceUseAt(FullDevice(), 20);
+  EXPECT_EQ(use.total, 1000);
+  EXPECT_EQ(use.tensors, 300);
+  EXPECT_EQ(use.cache, 100);
+  EXPECT_EQ(use.other, 50);
+  EXPECT_EQ(use.other_processes, 200);
+  EXPECT_EQ(use.context, 30);
+  EXPECT_EQ(use.free, 320);
+  EXPECT_EQ(Sum(use), 1000);
+  EXPECT_THAT(use.notes, IsEmpty());
+}
+
+TEST(DeviceUseTest, AReadingIsCarriedOverWhatWasAllocatedSince) {
+  Timeline timeline = FullDevice();
+  timeline.memory_readings.pop_back();
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.free, 320);
+  EXPECT_EQ(Sum(use), 1000);
+}
+
+TEST(DeviceUseTest, ARefusalBringsItsOwnNumbers) {
+  Timeline timeline = FullDevice();
+  OutOfMemory refusal;
+  refusal.time = 14;
+  refusal.allocated = 395;
+  refusal.reserved = 400;
+  refusal.device_free = 310;
+  refusal.device_total = 1000;
+  timeline.out_of_memory = {refusal};
+  const DeviceUse use = DeviceUseAt(timeline, 14);
+  EXPECT_EQ(use.tensors, 395);
+  EXPECT_EQ(use.cache, 5);
+  EXPECT_EQ(use.free, 310);
+  EXPECT_EQ(Sum(use), 1000);
+  EXPECT_THAT(use.notes, SizeIs(1)) << "the trace holds 390";
+}
+
+TEST(DeviceUseTest, NeverANegativeContext) {
+  Timeline timeline = FullDevice();
+  timeline.gpu_processes[0].bytes = 900;
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.context, 0);
+  EXPECT_EQ(use.other_processes, 230);
+  EXPECT_EQ(Sum(use), 1000);
+  EXPECT_THAT(use.notes, SizeIs(1));
+}
+
+TEST(DeviceUseTest, WithoutAReadingOnlyTheOwnNumbersAreKnown) {
+  Timeline timeline = FullDevice();
+  timeline.memory_readings.clear();
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.total, 0);
+  EXPECT_EQ(use.tensors, 300);
+  EXPECT_EQ(use.context, 0);
+}
+
+TEST(LiveTensorsTest, BornAtIncludedDiedAtExcluded) {
+  const Timeline timeline = FullDevice();
+  EXPECT_THAT(LiveTensors(timeline, 0, 11), ElementsAre(0u, 1u));
+  EXPECT_THAT(LiveTensors(timeline, 0, 15), ElementsAre(0u));
+  EXPECT_EQ(TensorBytes(timeline, 0, 9), 0);
+}
+
+}  // namespace
+}  // namespace oomtrace

@@ -17,6 +17,8 @@ constexpr int kSuccess = 0;
 enum Attribute {
   kEngineHeuristicResults = 202,
   kEngineConfigEngine = 300,
+  kEngineConfigWorkspaceSize = 303,
+  kEngineConfigSharedMemoryUsed = 304,
   kExecutionPlanWorkspaceSize = 402,
   kOperationGraphEngineGlobalCount = 802,
   kEngineGlobalIndex = 1301,
@@ -69,11 +71,13 @@ SIMGPU_API int cudnnBackendGetAttribute(void* descriptor, int name, int type, in
                                         void* elements) {
   const auto answer = [&](int64_t value) {
     if (count != nullptr) *count = 1;
-    if (elements != nullptr && requested > 0) *static_cast<int64_t*>(elements) = value;
+    if (elements != nullptr && requested > 0) std::memcpy(elements, &value, BytesOf(type));
     return kSuccess;
   };
   switch (name) {
     case kExecutionPlanWorkspaceSize:
+    case kEngineConfigWorkspaceSize:
+    case kEngineConfigSharedMemoryUsed:
     case kEngineGlobalIndex:
       return answer(0);
     case kOperationGraphEngineGlobalCount:

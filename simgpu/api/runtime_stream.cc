@@ -163,9 +163,10 @@ SIMGPU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGra
   return cudaGraphInstantiateWithFlags(executable, graph, flags);
 }
 
-// A captured graph is empty here: kernels leave no trace.
-SIMGPU_API cudaError_t cudaGraphGetNodes(cudaGraph_t, cudaGraphNode_t*, size_t* count) {
-  *count = 0;
+// What was captured is not kept; one opaque node stands for it, so that nobody takes the graph for an empty one.
+SIMGPU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  if (nodes != nullptr && *count > 0) *nodes = reinterpret_cast<cudaGraphNode_t>(graph);
+  *count = 1;
   return Return(cudaSuccess);
 }
 

@@ -42,7 +42,10 @@ def test_batch_64_eager(dryrun, analyze):
     assert_batch_64_dies_in_the_loss_estimate(job, verdict)
     culprit = verdict.culprit
     assert culprit["file"].endswith("model.py"), culprit
-    assert culprit["line"] in lines_with(GPT.parent / "model.py", "self.lm_head(x)"), culprit
+    lines = lines_with(GPT.parent / "model.py", "self.lm_head(x)") + lines_with(
+        GPT.parent / "model.py", "F.cross_entropy"
+    )
+    assert culprit["line"] in lines, culprit
 
 
 def test_a_smaller_micro_batch_keeps_the_effective_batch_and_fits(dryrun, analyze):
@@ -76,22 +79,26 @@ def test_batch_16_by_32_compiled_dies_in_the_first_batch(dryrun, analyze):
     assert_adds_up(verdict.report)
 
 
-@pytest.mark.slow
-def test_batch_8_by_64_compiled_dies_in_the_second_iteration(dryrun, analyze):
-    job = dryrun(GPT, *flags(8, 64, eval_iters=1, max_iters=2), **CARD)
+def test_batch_7_dies_in_the_second_iteration_of_fragmentation(dryrun, analyze):
+    """The optimizer's state, born in the first step, is cut out of the cache that the next forward pass needs."""
+    job = dryrun(GPT, *short(7, 3), **CARD)
+    _, allocated, unallocated = job.refused
     verdict = analyze(job)
     assert (verdict.status, verdict.pattern) == (3, "first_batch")
     assert verdict.steps_completed == 1
-    assert verdict.device["cache"] == pytest.approx(2.41 * GIB, abs=0.05 * GIB)
+    assert verdict.device["cache"] == pytest.approx(unallocated, abs=0.006 * GIB)
+    assert verdict.device["cache"] > verdict.out_of_memory["requested"]
     assert any(cause["id"] == "fragmentation" for cause in verdict.causes), verdict.causes
     expandable = [fix for fix in verdict.fixes if "expandable_segments" in fix["change"]]
     assert expandable and expandable[0]["fits"], verdict.fixes
     assert_adds_up(verdict.report)
+    retry = dryrun(GPT, *short(7, 3), env={"PYTORCH_ALLOC_CONF": "expandable_segments:True"}, **CARD)
+    assert retry.status == 0, retry.stderr[-2000:]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [8, 10])
-def test_expandable_segments_make_it_fit(dryrun, batch):
+def test_expandable_segments_make_it_fit_compiled(dryrun, batch):
     job = dryrun(
         GPT,
         *flags(batch, 4, eval_iters=1, max_iters=2),

@@ -9,11 +9,13 @@ import runpy
 import sys
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 def main():
     steps, script = int(sys.argv[1]), sys.argv[2]
     sys.argv = sys.argv[2:]
+    sys.path[0] = os.path.dirname(os.path.abspath(script))
     allocated = []
 
     def after_step(optimizer, arguments, keywords):
@@ -22,7 +24,7 @@ def main():
             print(json.dumps(allocated), flush=True)
             os._exit(0)
 
-    torch.optim.optimizer.register_optimizer_step_post_hook(after_step)
+    register_optimizer_step_post_hook(after_step)
     runpy.run_path(script, run_name="__main__")
     sys.exit(f"the script ended after {len(allocated)} steps, before {steps}")
 

@@ -1,0 +1,54 @@
+"""One measurement: milliseconds of each of a number of eager GPT-2 124M training steps. One JSON line on stdout.
+
+python gpt_step.py [--history python|all] [--steps N]
+
+On the simulated GPU kernels take no time, so a step is what the CPU spends on it: the part that recording can slow.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "examples", "gpt"))
+from model import GPT, GPTConfig  # noqa: E402
+
+WARM_UP_STEPS = 10
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--history", choices=["python", "all"], help="PyTorch's own recorder, with these stacks")
+    parser.add_argument("--steps", type=int, default=60)
+    arguments = parser.parse_args()
+
+    torch.manual_seed(0)
+    model = GPT(GPTConfig()).cuda()
+    optimizer = model.make_optimizer(0.1, 6e-4, (0.9, 0.95), fused=True)
+    tokens = torch.zeros(4, 1024, dtype=torch.long, device="cuda")
+
+    def step():
+        with torch.amp.autocast("cuda", dtype=torch.bfloat16):
+            _, loss = model(tokens, tokens)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    for _ in range(WARM_UP_STEPS):
+        step()
+    if arguments.history:
+        torch.cuda.memory._record_memory_history(max_entries=10_000_000, stacks=arguments.history)
+    before = torch.cuda.memory_stats()["allocation.all.allocated"]
+    milliseconds = []
+    for _ in range(arguments.steps):
+        begin = time.perf_counter()
+        step()
+        milliseconds.append((time.perf_counter() - begin) * 1e3)
+    allocations = torch.cuda.memory_stats()["allocation.all.allocated"] - before
+    print(json.dumps({"ms": milliseconds, "allocations_per_step": allocations / arguments.steps}))
+
+
+main()

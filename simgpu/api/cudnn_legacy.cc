@@ -76,9 +76,7 @@ SIMGPU_API int cudnnCreateConvolutionDescriptor(void** d) { return NewOpaque(d);
 SIMGPU_API int cudnnCreateDropoutDescriptor(void** d) { return NewOpaque(d); }
 SIMGPU_API int cudnnCreateFilterDescriptor(void** d) { return NewOpaque(d); }
 SIMGPU_API int cudnnCreatePoolingDescriptor(void** d) { return NewOpaque(d); }
-SIMGPU_API int cudnnCreateRNNDataDescriptor(void** d) { return NewOpaque(d); }
 SIMGPU_API int cudnnCreateSpatialTransformerDescriptor(void** d) { return NewOpaque(d); }
-SIMGPU_API int cudnnCreateTensorDescriptor(void** d) { return NewOpaque(d); }
 
 SIMGPU_API int cudnnDropoutGetStatesSize(void*, size_t* bytes) {
   // One Philox state of 32 bytes for each of the 2048 x 16 threads that cuDNN's dropout kernels start.

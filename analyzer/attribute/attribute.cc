@@ -138,7 +138,7 @@ Category Attributor::ByHabit(const Tensor& tensor, const Fate& fate) const {
   if (const std::optional<Category> usual = history_.Usual(KeyOf(tensor))) return *usual;
   switch (tensor.phase) {
     case PhaseKind::kForward:
-      return tensor.grad_mode ? Category::kActivation : Category::kTemporary;
+      return tensor.grad_mode || Facts(tensor).keeps_graph ? Category::kActivation : Category::kTemporary;
     case PhaseKind::kBackward:
       if (tensor.grad_mode) return Category::kActivation;
       return ParameterShaped(tensor) ? Category::kGradient : Category::kTemporary;

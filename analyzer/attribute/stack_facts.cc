@@ -2,16 +2,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
-
-// Python qualifies names from 3.11 on ("Adam._init_group"), before it does not.
-bool IsFunction(const Frame& frame, const char* name) {
-  if (!absl::EndsWith(frame.function, name)) return false;
-  const size_t before = frame.function.size() - std::char_traits<char>::length(name);
-  return before == 0 || frame.function[before - 1] == '.';
-}
 
 bool InFile(const Frame& frame, const char* part) { return absl::StrContains(frame.file, part); }
 
@@ -28,6 +22,7 @@ StackFacts FactsOfFrame(const Frame& frame) {
   facts.optimizer_state = InitialisesState(frame);
   facts.optimizer_code = InFile(frame, "torch/optim/");
   facts.loads = InFile(frame, "torch/serialization.py") || InFile(frame, "safetensors/");
+  facts.autograd_function = InFile(frame, "torch/autograd/function.py") && IsFunction(frame, "apply");
   facts.copies_object = IsFunction(frame, "__deepcopy__") || IsFunction(frame, "deepcopy");
   return facts;
 }
@@ -38,6 +33,7 @@ void Include(const StackFacts& frame, StackFacts* stack) {
   stack->optimizer_state |= frame.optimizer_state;
   stack->optimizer_code |= frame.optimizer_code;
   stack->loads |= frame.loads;
+  stack->autograd_function |= frame.autograd_function;
   stack->copies_object |= frame.copies_object;
 }
 
@@ -48,11 +44,13 @@ std::vector<StackFacts> FactsOfStacks(const Timeline& timeline) {
   of_frame.reserve(timeline.frames.size());
   for (const Frame& frame : timeline.frames) of_frame.push_back(FactsOfFrame(frame));
   absl::flat_hash_map<std::vector<uint32_t>, uint32_t> sites;
+  const std::vector<bool> keeps_graph = GraphKeepingStacks(timeline);
   std::vector<StackFacts> of_stack;
   of_stack.reserve(timeline.stacks.size());
   for (const Stack& stack : timeline.stacks) {
     StackFacts facts;
     for (const uint32_t frame : stack.frames) Include(of_frame[frame], &facts);
+    facts.keeps_graph = facts.autograd_function || keeps_graph[of_stack.size()];
     facts.site = sites.try_emplace(stack.frames, static_cast<uint32_t>(sites.size())).first->second;
     of_stack.push_back(facts);
   }

@@ -56,6 +56,7 @@ PhaseKind PhaseMachine::OnAllocation(const Allocation& allocation) {
     if (stepping_.empty() || gradients) {
       Enter(PhaseOfCall(allocation), allocation.time);
       forward_seen_ = true;
+      if (phase_ == PhaseKind::kForward) forward_open_ = true;
       if (phase_ == PhaseKind::kEvaluation && gradients) with_gradients_ = true;
       return phase_;
     }
@@ -68,7 +69,7 @@ PhaseKind PhaseMachine::OnAllocation(const Allocation& allocation) {
 PhaseKind PhaseMachine::PhaseOfCall(const Allocation& allocation) {
   if (allocation.inference_mode) return PhaseKind::kEvaluation;
   if (InEvaluationMode(allocation.root_module)) return PhaseKind::kEvaluation;
-  if (allocation.grad_mode || allocation.checkpointed) return PhaseKind::kForward;
+  if (allocation.grad_mode || allocation.keeps_graph) return PhaseKind::kForward;
   // Gradients off, training mode: an excursion of a forward that has begun (a detached target, a re-entrant
   // checkpoint), or an evaluation whose author did not call eval().
   return phase_ == PhaseKind::kForward ? PhaseKind::kForward : PhaseKind::kEvaluation;
@@ -76,8 +77,11 @@ PhaseKind PhaseMachine::PhaseOfCall(const Allocation& allocation) {
 
 PhaseKind PhaseMachine::PhaseOutside(const Allocation& allocation) const {
   const bool gradients = allocation.grad_mode && !allocation.inference_mode;
-  // Gradients are on again and no module runs: the evaluation without them is over.
-  if (phase_ == PhaseKind::kEvaluation && gradients && !with_gradients_) return PhaseKind::kBetweenSteps;
+  // Gradients are on again and no module runs: the evaluation without them is over. It may have been a teacher's, in
+  // the middle of a forward.
+  if (phase_ == PhaseKind::kEvaluation && gradients && !with_gradients_) {
+    return forward_open_ ? PhaseKind::kForward : PhaseKind::kBetweenSteps;
+  }
   return phase_;
 }
 
@@ -103,7 +107,7 @@ void PhaseMachine::OnPhase(const PhaseEvent& event) {
 void PhaseMachine::BackwardBegins(const PhaseEvent& event) {
   if (++backward_depth_ > 1) return;
   backward_thread_ = event.thread;
-  if (phase_ == PhaseKind::kEvaluation && with_gradients_) {
+  if (phase_ == PhaseKind::kEvaluation) {
     relabel_since_ = since_;
     for (auto mark = marks_.rbegin(); mark != marks_.rend() && mark->time >= since_; ++mark) {
       if (mark->phase == PhaseKind::kEvaluation) mark->phase = PhaseKind::kForward;
@@ -114,7 +118,7 @@ void PhaseMachine::BackwardBegins(const PhaseEvent& event) {
 
 void PhaseMachine::BackwardEnds(const PhaseEvent& event) {
   if (backward_depth_ == 0 || --backward_depth_ > 0) return;
-  forward_seen_ = false;
+  forward_seen_ = forward_open_ = false;
   Enter(stepping_.empty() ? PhaseKind::kBetweenSteps : PhaseKind::kOptimizerStep, event.time);
 }
 
@@ -132,11 +136,15 @@ void PhaseMachine::OptimizerEnds(const PhaseEvent& event) {
   const auto stepping = std::find(stepping_.begin(), stepping_.end(), event.object);
   if (stepping == stepping_.end()) return;
   stepping_.erase(stepping, stepping_.end());
-  if (stepping_.empty() && backward_depth_ == 0) Enter(PhaseKind::kBetweenSteps, event.time);
+  if (stepping_.empty() && backward_depth_ == 0) {
+    forward_open_ = false;
+    Enter(PhaseKind::kBetweenSteps, event.time);
+  }
 }
 
 void PhaseMachine::ModeChanges(const PhaseEvent& event, bool evaluation) {
   evaluation_mode_[Unwrapped(event.object)] = evaluation;
+  if (evaluation) forward_open_ = false;
   const PhaseKind ends = evaluation ? PhaseKind::kForward : PhaseKind::kEvaluation;
   if (phase_ == ends) Enter(PhaseKind::kBetweenSteps, event.time);
 }

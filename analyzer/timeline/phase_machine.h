@@ -5,8 +5,8 @@
 // What happens outside all of these keeps a forward or an evaluation going (a loss computed outside the model belongs
 // to it) and is otherwise between two steps; before the first forward or evaluation everything is set-up.
 //
-// A forward in evaluation mode with gradients on is an evaluation until a backward follows it: then it was training
-// (models from a hub come in evaluation mode, and train() is easily forgotten), and RelabelSince says so.
+// What looks like an evaluation and is followed by a backward was the training forward (models from a hub come in
+// evaluation mode, and train() is easily forgotten): RelabelSince says so.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ class PhaseMachine {
     bool inference_mode = false;
     bool backward = false;
     uint64_t root_module = 0;
-    bool checkpointed = false;  // within torch.utils.checkpoint: gradients are off in the middle of a training forward
+    bool keeps_graph = false;  // gradients are off, and a graph is kept all the same: see GraphKeepingStacks
   };
 
   // `modules` as the trace names them, by identity: wrappers of a model share its mode.
@@ -68,7 +68,8 @@ class PhaseMachine {
   PhaseKind phase_ = PhaseKind::kSetUp;
   int64_t since_ = 0;
   bool with_gradients_ = false;  // the evaluation that is going on has had gradients on
-  bool forward_seen_ = false;
+  bool forward_seen_ = false;    // a module was called since the last backward
+  bool forward_open_ = false;    // a training forward has begun, and its backward has not
   int backward_depth_ = 0;
   uint32_t backward_thread_ = 0;
   std::vector<uint64_t> stepping_;  // optimizers, outermost first

@@ -133,6 +133,26 @@ const Frame* UserFrame(const Timeline& timeline, uint32_t stack) {
   return frames.empty() ? nullptr : &timeline.frames[frames.front()];
 }
 
+bool IsFunction(const Frame& frame, const char* name) {
+  if (!absl::EndsWith(frame.function, name)) return false;
+  const size_t before = frame.function.size() - std::char_traits<char>::length(name);
+  return before == 0 || frame.function[before - 1] == '.';
+}
+
+std::vector<bool> GraphKeepingStacks(const Timeline& timeline) {
+  std::vector<bool> frames;
+  for (const Frame& frame : timeline.frames) {
+    frames.push_back(absl::EndsWith(frame.file, "torch/utils/checkpoint.py") ||
+                     (Has(frame.file, "torch/_functorch/_aot_autograd/") && IsFunction(frame, "forward")));
+  }
+  std::vector<bool> stacks;
+  for (const Stack& stack : timeline.stacks) {
+    stacks.push_back(
+        std::any_of(stack.frames.begin(), stack.frames.end(), [&](uint32_t frame) { return frames[frame]; }));
+  }
+  return stacks;
+}
+
 std::string Site(const Frame* frame) { return frame == nullptr ? "" : absl::StrCat(frame->file, ":", frame->line); }
 
 std::string WithoutWrappers(const std::string& path) {

@@ -24,6 +24,14 @@ bool IsUserFile(const std::string& file);
 // Null for a stack without frames.
 const Frame* UserFrame(const Timeline& timeline, uint32_t stack);
 
+// For each stack, whether it runs where gradients are off although a graph is being kept: in a re-entrant checkpoint,
+// or in the forward that torch.compile made for training (AOTAutograd's CompiledFunction; it makes none for an
+// evaluation).
+std::vector<bool> GraphKeepingStacks(const Timeline& timeline);
+
+// Whether `frame` runs a function of this name, qualified (Python 3.11 on) or not.
+bool IsFunction(const Frame& frame, const char* name);
+
 // "train.py:41", "" for null.
 std::string Site(const Frame* frame);
 

@@ -11,6 +11,7 @@
 #include "analyzer/timeline/interned.h"
 #include "analyzer/timeline/live_set.h"
 #include "analyzer/timeline/phase_machine.h"
+#include "analyzer/timeline/queries.h"
 #include "analyzer/timeline/samples.h"
 #include "analyzer/timeline/steps.h"
 
@@ -36,9 +37,11 @@ Category CategoryOfRole(trace::TensorRole::Role role) {
 
 class Builder : public EventSink {
  public:
-  explicit Builder(const Tables& tables) : tables_(tables), interned_(tables, &timeline_), machine_(timeline_.modules) {
-    NoteCheckpointedStacks();
-  }
+  explicit Builder(const Tables& tables)
+      : tables_(tables),
+        interned_(tables, &timeline_),
+        machine_(timeline_.modules),
+        keeps_graph_(GraphKeepingStacks(timeline_)) {}
 
   Timeline Finish();
 
@@ -66,7 +69,6 @@ class Builder : public EventSink {
   };
 
   DeviceState& Device(int32_t device) { return devices_[device]; }
-  void NoteCheckpointedStacks();
   void Seen(int64_t time) { timeline_.end = std::max(timeline_.end, time); }
   void Die(int64_t tensor, int64_t time, PhaseKind phase);
   void MemoryChanged(int32_t device, int64_t time, int64_t reserved);
@@ -82,22 +84,11 @@ class Builder : public EventSink {
   Interned interned_;
   PhaseMachine machine_;
   StepLedger steps_;
-  std::vector<bool> checkpointed_;  // by stack
+  std::vector<bool> keeps_graph_;  // by stack
   absl::flat_hash_map<int32_t, DeviceState> devices_;
   std::vector<int64_t> functional_backwards_;  // begins of those without a module's forward before them
   int64_t last_progress_ = -1;
 };
-
-void Builder::NoteCheckpointedStacks() {
-  std::vector<bool> frames;
-  for (const Frame& frame : timeline_.frames) {
-    frames.push_back(absl::EndsWith(frame.file, "torch/utils/checkpoint.py"));
-  }
-  for (const Stack& stack : timeline_.stacks) {
-    checkpointed_.push_back(
-        std::any_of(stack.frames.begin(), stack.frames.end(), [&](uint32_t frame) { return frames[frame]; }));
-  }
-}
 
 void Builder::Die(int64_t tensor, int64_t time, PhaseKind phase) {
   Tensor& dead = timeline_.tensors[static_cast<size_t>(tensor)];
@@ -133,7 +124,7 @@ void Builder::OnTensorAlloc(const TensorAllocEvent& event) {
                                         .inference_mode = context.inference_mode,
                                         .backward = context.backward,
                                         .root_module = root,
-                                        .checkpointed = checkpointed_[tensor.stack]});
+                                        .keeps_graph = keeps_graph_[tensor.stack]});
   if (root != 0 || context.backward) last_progress_ = event.time;
   const auto index = static_cast<int64_t>(timeline_.tensors.size());
   timeline_.tensors.push_back(std::move(tensor));
@@ -239,7 +230,7 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
                                          .inference_mode = context.inference_mode,
                                          .backward = context.backward,
                                          .root_module = timeline_.stacks[refusal.stack].root_module,
-                                         .checkpointed = checkpointed_[refusal.stack]});
+                                         .keeps_graph = keeps_graph_[refusal.stack]});
   timeline_.out_of_memory.push_back(refusal);
 }
 

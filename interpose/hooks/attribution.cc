@@ -13,11 +13,13 @@ constinit thread_local ThreadScopes thread_scopes __attribute__((tls_model("init
 namespace {
 
 using ModeQuery = bool();
+using DispatchModeQuery = bool(bool skip_infrastructure);
 
 std::atomic<bool> resolved{false};
 std::atomic<uint32_t> backward_stack{0};
 std::atomic<ModeQuery*> grad_mode{nullptr};
 std::atomic<ModeQuery*> inference_mode{nullptr};
+std::atomic<DispatchModeQuery*> dispatch_modes{nullptr};
 
 bool Ask(const std::atomic<ModeQuery*>& query, bool otherwise) {
   ModeQuery* function = query.load(std::memory_order_relaxed);
@@ -58,7 +60,16 @@ void ResolveTorch() {
   }
   grad_mode = reinterpret_cast<ModeQuery*>(FindIn(HookLibrary::kC10, "_ZN3c108GradMode10is_enabledEv"));
   inference_mode = reinterpret_cast<ModeQuery*>(FindIn(HookLibrary::kC10, "_ZN3c1013InferenceMode10is_enabledEv"));
+  dispatch_modes = reinterpret_cast<DispatchModeQuery*>(
+      FindIn(HookLibrary::kC10, "_ZN3c104impl20TorchDispatchModeTLS13any_modes_setEb"));
   resolved.store(true, std::memory_order_release);
+}
+
+// The infrastructure's modes are those of tracing: fake tensors, proxies, functionalization. A mode of the user (a FLOP
+// counter, a checkpointing policy) runs the real thing.
+bool Tracing() {
+  DispatchModeQuery* modes = dispatch_modes.load(std::memory_order_relaxed);
+  return modes != nullptr && modes(false) && !modes(true);
 }
 
 void SetBackwardStack(uint32_t stack) { backward_stack.store(stack, std::memory_order_relaxed); }

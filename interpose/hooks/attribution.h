@@ -13,6 +13,9 @@ uint32_t CurrentStack(ThreadState& thread);
 // their allocations get this one.
 void SetBackwardStack(uint32_t stack);
 
+// Whether PyTorch is tracing (torch.compile, export, fake tensors): a backward that runs now is one on paper.
+bool Tracing();
+
 // Looks up every real function and query of PyTorch, while no lock of its allocator is held. Cheap after the first time.
 void ResolveTorch();
 

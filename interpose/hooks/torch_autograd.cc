@@ -48,7 +48,7 @@ _ZN5torch8autograd6Engine7executeERKSt6vectorINS0_4EdgeESaIS3_EERKS2_IN2at6Tenso
   // Inside a node (checkpointing, a double backward from a hook) it is a part of the backward that runs already.
   const bool in_node = Scope<NodeState>::Live(thread_scopes.node, __builtin_frame_address(0)) != nullptr;
   Scope<EngineState> scope(&thread_scopes.engine, {});
-  EndOfBackward end{scope.outermost() && !in_node};
+  EndOfBackward end{scope.outermost() && !in_node && !Tracing()};
   if (end.outermost) RecordBackward(wire::Phase::kBackwardBegin);
   using Execute = ReturnedInMemory(void*, void*, void*, bool, bool, bool, void*);
   return Real<Execute>(HookId::kExecute, caller)(engine, roots, inputs, keep_graph, create_graph, accumulate, outputs);

@@ -1,5 +1,14 @@
-# cmake -DSOURCE=… -DTARGET=… -P embed.cmake: the source as a zero-terminated array of C.
-file(READ ${SOURCE} bytes HEX)
+# cmake -DTARGET=… -P embed.cmake -- SOURCE…: the sources, one after the other, as a zero-terminated array of C.
+set(bytes "")
+set(after_dashes FALSE)
+math(EXPR last "${CMAKE_ARGC} - 1")
+foreach(i RANGE ${last})
+  if(after_dashes)
+    file(READ ${CMAKE_ARGV${i}} source HEX)
+    string(APPEND bytes "${source}0a")
+  elseif(CMAKE_ARGV${i} STREQUAL "--")
+    set(after_dashes TRUE)
+  endif()
+endforeach()
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-string(REGEX REPLACE "(................................................................................)" "\\1\n" bytes "${bytes}")
 file(WRITE ${TARGET} "extern const char oomtrace_python_part[];\nconst char oomtrace_python_part[] = {\n${bytes}0};\n")

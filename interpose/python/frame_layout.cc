@@ -10,7 +10,7 @@ constexpr FrameLayout kPython310 = {
     .thread_frame = 24, .cframe = -1,
     .previous = 24, .code = 32, .instruction = 96, .instruction_is_index = true, .owner = -1, .locals = 352,
     .tag_mask = 0,
-    .filename = 104, .name = 112, .first_line = 40, .bytecode = 48, .first_traceable = -1,
+    .filename = 104, .name = 112, .first_line = 40, .bytecode = 48, .variables = 28, .first_traceable = -1,
     .ascii_characters = 48, .compact_characters = 72,
 };
 
@@ -19,7 +19,7 @@ constexpr FrameLayout kPython311 = {
     .thread_frame = 56, .cframe = 8,
     .previous = 48, .code = 32, .instruction = 56, .instruction_is_index = false, .owner = 69, .locals = 72,
     .tag_mask = 0,
-    .filename = 112, .name = 128, .first_line = 72, .bytecode = 184, .first_traceable = 168,
+    .filename = 112, .name = 128, .first_line = 72, .bytecode = 184, .variables = 76, .first_traceable = 168,
     .ascii_characters = 48, .compact_characters = 72,
 };
 
@@ -28,7 +28,7 @@ constexpr FrameLayout kPython312 = {
     .thread_frame = 56, .cframe = 0,
     .previous = 8, .code = 0, .instruction = 56, .instruction_is_index = false, .owner = 70, .locals = 72,
     .tag_mask = 0,
-    .filename = 112, .name = 128, .first_line = 68, .bytecode = 192, .first_traceable = 176,
+    .filename = 112, .name = 128, .first_line = 68, .bytecode = 192, .variables = 72, .first_traceable = 176,
     .ascii_characters = 40, .compact_characters = 56,
 };
 

@@ -22,6 +22,7 @@ struct FrameLayout {
   int32_t name;          // qualified from 3.11
   int32_t first_line;
   int32_t bytecode;
+  int32_t variables;     // how many local variables, cells and free variables (3.10: local variables only)
   int32_t first_traceable;  // -1: frames that have not started yet are not linked, or marked by their owner
   // Strings: where the characters begin.
   int32_t ascii_characters;

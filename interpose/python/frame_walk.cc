@@ -46,6 +46,7 @@ bool ReadFrame(const FrameLayout& layout, const uint8_t* frame, RawFrame* raw) {
     }
   }
   raw->code = code;
+  raw->locals = frame + layout.locals;
   // Code objects die (generated functions, lambdas) and others take their address: the name of the file and the first
   // line tell them apart.
   raw->hash = Mix(reinterpret_cast<uintptr_t>(code) ^ static_cast<uint64_t>(Load<uint32_t>(code, layout.first_line)) << 48,
@@ -102,6 +103,14 @@ size_t ReadString(const FrameLayout& layout, const uint8_t* string, char* buffer
 }
 
 }  // namespace
+
+int VariableCount(const FrameLayout& layout, const RawFrame& frame) {
+  return Load<int32_t>(frame.code, layout.variables);
+}
+
+uint64_t FrameLocal(const FrameLayout& layout, const RawFrame& frame, int index) {
+  return reinterpret_cast<uint64_t>(Untagged(layout, Pointer(frame.locals, index * 8)));
+}
 
 void WalkFrames(const FrameLayout& layout, const void* thread, const void* module_call, RawStack* stack) {
   stack->count = 0;

@@ -16,6 +16,7 @@ namespace oomtrace {
 struct RawFrame {
   const uint8_t* code;
   int32_t instruction;  // byte offset into the code
+  const uint8_t* locals;  // the frame's first local variable
   uint64_t hash;        // of both, and of what would differ in another code object at the same address
 };
 
@@ -30,6 +31,11 @@ struct RawStack {
 
 // `thread` is a PyThreadState*. `module_call` is the code object whose first local variable is a module, or nullptr.
 void WalkFrames(const FrameLayout& layout, const void* thread, const void* module_call, RawStack* stack);
+
+// How many slots for variables the frame has.
+int VariableCount(const FrameLayout& layout, const RawFrame& frame);
+// Identity of the object in a slot of the frame, 0 where it is empty. The index is not checked.
+uint64_t FrameLocal(const FrameLayout& layout, const RawFrame& frame, int index);
 
 // The frame's file and function, as UTF-8, cut at the capacity; returns the sizes.
 size_t FrameFile(const FrameLayout& layout, const RawFrame& frame, char* buffer, size_t capacity);

@@ -142,6 +142,29 @@ PyObject* RawStackOfCaller(PyObject*, PyObject*) {
   return list;
 }
 
+// frame_slots() -> a list for each frame of this thread, innermost first, of the identities in its variables' slots
+PyObject* FrameSlots(PyObject*, PyObject*) {
+  const PyApi& python = *Python();
+  RawStack stack;
+  const FrameLayout* layout;
+  if (!WalkForTest(&stack, &layout)) return None();
+  PyObject* list = python.PyList_New(0);
+  for (uint32_t i = 0; list != nullptr && i < stack.count; ++i) {
+    PyObject* slots = python.PyList_New(0);
+    const int count = VariableCount(*layout, stack.frames[i]);
+    for (int j = 0; slots != nullptr && j < count; ++j) {
+      PyObject* identity = python.Py_BuildValue("K", static_cast<Long>(FrameLocal(*layout, stack.frames[i], j)));
+      if (identity == nullptr) break;
+      python.PyList_Append(slots, identity);
+      python.Py_DecRef(identity);
+    }
+    if (slots == nullptr) break;
+    python.PyList_Append(list, slots);
+    python.Py_DecRef(slots);
+  }
+  return list;
+}
+
 // use_stacks(trusted, id of the code object of nn.Module's call, or 0)
 PyObject* UseStacks(PyObject*, PyObject* arguments) {
   int trusted;
@@ -159,7 +182,8 @@ PyMethodDef functions[] = {
     {"device", WriteDevice, kVarArgs, nullptr},         {"processes", WriteProcesses, kVarArgs, nullptr},
     {"versions", WriteVersions, kVarArgs, nullptr},     {"note", WriteNote, kVarArgs, nullptr},
     {"hooks", WriteHookStates, kVarArgs, nullptr},
-    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr}, {"use_stacks", UseStacks, kVarArgs, nullptr},
+    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr}, {"frame_slots", FrameSlots, kVarArgs, nullptr},
+    {"use_stacks", UseStacks, kVarArgs, nullptr},
 };
 
 }  // namespace

@@ -5,6 +5,7 @@ calls run_task. The rules of a guest: nothing is printed, nothing is raised into
 application is changed or kept alive, nothing is allocated on the device, no random state is touched, and nothing is
 imported that PyTorch has not imported already.
 """
+# ruff: noqa: F821 - the undefined names are the recorder's functions, put into this namespace by native_module.cc
 
 import sys
 
@@ -342,6 +343,18 @@ def begin():
         processes(index)
 
 
+def owned_addresses(optimizers):
+    """Storages that a module, a gradient or an optimizer accounts for."""
+    owned = set()
+    for root in live_roots():
+        owned.update(storage[0] for storage in map(cuda_storage, [*root.parameters(), *root.buffers()]) if storage)
+    for item in optimizers:
+        grads = [parameter.grad for parameter in parameters_of(item) if parameter.grad is not None]
+        owned.update(storage[0] for storage in map(cuda_storage, grads) if storage)
+        owned.update(optimizer_entry(item)[2])
+    return owned
+
+
 @quiet
 def out_of_memory():
     for index in range(torch.cuda.device_count()):
@@ -349,10 +362,11 @@ def out_of_memory():
     objects = gc.get_objects()
     for root in scan_for_roots(objects):
         write_tree(root)
-    for item in [item for item in objects if is_instance(item, torch.optim.Optimizer)]:
-        entry = optimizer_entry(item)
+    optimizers = [item for item in objects if is_instance(item, torch.optim.Optimizer)]
+    for item in optimizers:
         write_gradients(item)
-        write_states(item, entry)
+        write_states(item, optimizer_entry(item))
+    write_holders(objects, owned_addresses(optimizers))
 
 
 def run_task(tasks):

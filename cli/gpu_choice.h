@@ -20,7 +20,7 @@ struct GpuRequest {
 // the known ones, the most similar first) or a bad size.
 absl::Status ChooseGpu(const GpuRequest& request, Environment& environment);
 
-// The known name that is most similar to the one given: fewest insertions, deletions and replacements.
+// The known name that is most similar to the one given: fewest insertions, deletions, replacements and swaps.
 std::string NearestGpu(const std::string& name);
 
 }  // namespace oomtrace

@@ -47,6 +47,7 @@ TEST(ChooseGpu, OthersCannotHoldMoreThanTheCard) {
 TEST(NearestGpu, IgnoresCaseAndPunctuation) {
   EXPECT_EQ(NearestGpu("A100 80 G"), "a100-80gb");
   EXPECT_EQ(NearestGpu("H-200"), "h200");
+  EXPECT_EQ(NearestGpu("rtx4700"), "rtx4070");
 }
 
 }  // namespace

@@ -1,6 +1,10 @@
 #include "cli/hook_report.h"
 
+#include <cxxabi.h>
+
+#include <cstdlib>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -26,20 +30,40 @@ const char* StateName(trace::Hook::State state) {
   }
 }
 
+// "at::detail::empty_generic" for a mangled C++ name, without its parameters; a C name as it is.
+std::string PlainName(const std::string& name) {
+  int status = 0;
+  char* demangled = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
+  if (demangled == nullptr) return name;
+  std::string plain = demangled;
+  std::free(demangled);
+  return plain.substr(0, plain.find('('));
+}
+
 // One line a library: "libc10.so  3 hooked"; then one line for each function that is not hooked, with the reason.
 std::string HookLines(const std::vector<trace::Hook>& hooks) {
   std::map<std::string, std::vector<const trace::Hook*>> by_library;
   for (const trace::Hook& hook : hooks) by_library[hook.library()].push_back(&hook);
   std::string text;
   for (const auto& [library, functions] : by_library) {
+    // PyTorch's versions differ in how they mangle a function: it is missing only where no spelling of it is hooked.
+    std::set<std::string> hooked;
+    for (const trace::Hook* hook : functions) {
+      if (hook->state() == trace::Hook::HOOKED) hooked.insert(PlainName(hook->name()));
+    }
     std::map<std::string, int> counts;
-    for (const trace::Hook* hook : functions) ++counts[StateName(hook->state())];
+    std::vector<const trace::Hook*> shown;
+    for (const trace::Hook* hook : functions) {
+      const bool is_hooked = hook->state() == trace::Hook::HOOKED;
+      if (!is_hooked && hooked.contains(PlainName(hook->name()))) continue;
+      ++counts[StateName(hook->state())];
+      if (!is_hooked || !hook->reason().empty()) shown.push_back(hook);
+    }
     std::vector<std::string> parts;
     for (const auto& [state, count] : counts) parts.push_back(absl::StrCat(count, " ", state));
     absl::StrAppendFormat(&text, "  %-24s %s\n", library.empty() ? "(any)" : library, absl::StrJoin(parts, ", "));
-    for (const trace::Hook* hook : functions) {
-      if (hook->state() == trace::Hook::HOOKED && hook->reason().empty()) continue;
-      absl::StrAppendFormat(&text, "    %s: %s%s\n", hook->name(), StateName(hook->state()),
+    for (const trace::Hook* hook : shown) {
+      absl::StrAppendFormat(&text, "    %s: %s%s\n", PlainName(hook->name()), StateName(hook->state()),
                             hook->reason().empty() ? "" : absl::StrCat(" (", hook->reason(), ")"));
     }
   }

@@ -89,7 +89,8 @@ void ProgramFromCommandLine(const char* command_line, size_t size, ProgramName* 
   if (!IsPython(program)) return AddCleanName(program, name);
   while (next()) {
     if (argument[0] != '-' || argument[1] == 0) return AddCleanName(argument[0] == '-' ? program : argument, name);
-    if (argument[1] == '-') continue;
+    if (strcmp(argument, "--check-hash-based-pycs") == 0 && !next()) break;
+    if (argument[1] == '-' || argument[0] != '-') continue;
     // -m MODULE and -c CODE end the options, also behind others in one word (-um); -W and -X take a value.
     const char last = argument[strlen(argument) - 1];
     if (strchr(argument, 'm') == argument + strlen(argument) - 1 && last == 'm') {

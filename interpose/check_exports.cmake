@@ -1,0 +1,18 @@
+# cmake -DLIBRARY=… -DMAP=… -DNM=… -DREADELF=… -P check_exports.cmake: the library exports the hooks and nothing else, and
+# needs libc only.
+execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^ \n]+\n" exported "${symbols}")
+list(TRANSFORM exported STRIP)
+list(SORT exported)
+file(STRINGS ${MAP} hooked REGEX "^ +[A-Za-z0-9_]+;$")
+list(TRANSFORM hooked REPLACE "[ ;]" "")
+list(FILTER hooked EXCLUDE REGEX "^$")
+list(SORT hooked)
+if(NOT exported STREQUAL hooked)
+  message(FATAL_ERROR "${LIBRARY} exports\n${exported}\nand hooks.def lists\n${hooked}")
+endif()
+execute_process(COMMAND ${READELF} -d ${LIBRARY} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "NEEDED[^\n]+" needed "${dynamic}")
+if(NOT needed MATCHES "^NEEDED[^;]*libc\\.so\\.6\\]$")
+  message(FATAL_ERROR "${LIBRARY} needs more than libc: ${needed}")
+endif()

@@ -1,0 +1,242 @@
+#include "interpose/record/recorder.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "interpose/record/events.h"
+#include "interpose/record/process_info.h"
+#include "trace.pb.h"
+
+namespace oomtrace {
+namespace {
+
+struct ReadTrace {
+  std::unique_ptr<TraceHeader> header = std::make_unique<TraceHeader>();
+  trace::Chunk facts;
+  std::vector<trace::Chunk> events;
+};
+
+// What a reader of the file sees; every committed payload must parse whole.
+ReadTrace Read(const std::filesystem::path& path) {
+  ReadTrace result;
+  std::ifstream stream(path, std::ios::binary);
+  stream.read(reinterpret_cast<char*>(result.header.get()), sizeof(TraceHeader));
+  std::string chunk(kChunkSize, 0);
+  while (stream.read(chunk.data(), kChunkSize)) {
+    const auto* header = reinterpret_cast<const ChunkHeader*>(chunk.data());
+    if (header->magic.load() != kChunkMagic) continue;
+    trace::Chunk payload;
+    EXPECT_TRUE(payload.ParseFromArray(chunk.data() + kChunkHeaderSize, static_cast<int>(header->committed.load())));
+    if (header->kind == static_cast<uint16_t>(ChunkKind::kPermanent)) {
+      result.facts.MergeFrom(payload);
+    } else {
+      result.events.push_back(payload);
+    }
+  }
+  return result;
+}
+
+// Each test runs in a child: the recorder is one for a process.
+class RecorderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directory(directory_);
+    setenv("OOMTRACE_DIR", directory_.c_str(), 1);
+    unsetenv("OOMTRACE_FILE");
+    unsetenv("OOMTRACE");
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  template <typename Body>
+  int InChild(Body body) {
+    const pid_t child = fork();
+    if (child == 0) {
+      body();
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return status;
+  }
+  std::vector<std::filesystem::path> Files() {
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::directory_iterator(directory_)) files.push_back(entry.path());
+    return files;
+  }
+  static void Allocate(uint64_t address, uint64_t bytes) {
+    Entry entry(Cause::kMemory);
+    if (entry) RecordTensorAlloc(entry.thread(), address, bytes, 0, 4096, {});
+  }
+  static size_t Allocations(const ReadTrace& read) {
+    size_t count = 0;
+    for (const auto& chunk : read.events) count += static_cast<size_t>(chunk.tensor_alloc_size());
+    return count;
+  }
+
+  std::filesystem::path directory_ =
+      std::filesystem::temp_directory_path() / ("recorder_test." + std::to_string(getpid()));
+};
+
+TEST_F(RecorderTest, OffWritesNothing) {
+  setenv("OOMTRACE", "0", 1);
+  InChild([] {
+    Recorder::Initialize();
+    Allocate(512, 512);
+  });
+  EXPECT_TRUE(Files().empty());
+}
+
+TEST_F(RecorderTest, ArmedWritesNothing) {
+  InChild([] {
+    Recorder::Initialize();
+    Entry entry(Cause::kFact);
+    if (entry) _exit(1);
+  });
+  EXPECT_TRUE(Files().empty());
+}
+
+TEST_F(RecorderTest, KeepsWhatWasCommittedBeforeSigkill) {
+  const int status = InChild([] {
+    Recorder::Initialize();
+    for (uint64_t i = 1; i <= 30000; ++i) Allocate(i * 512, 512);
+    raise(SIGKILL);
+  });
+  EXPECT_TRUE(WIFSIGNALED(status));
+  ASSERT_EQ(Files().size(), 1u);
+  const ReadTrace read = Read(Files()[0]);
+  EXPECT_EQ(read.header->state.load(), static_cast<uint32_t>(State::kRecording));
+  EXPECT_EQ(Allocations(read), 30000u);
+  ASSERT_GE(read.facts.process_size(), 1);
+  EXPECT_EQ(read.facts.process(0).pid(), read.header->pid);
+}
+
+TEST_F(RecorderTest, AForkedChildHasATraceOfItsOwn) {
+  InChild([] {
+    Recorder::Initialize();
+    for (int i = 1; i <= 10; ++i) Allocate(i * 512, 512);
+    const pid_t quiet = fork();
+    if (quiet == 0) _exit(0);
+    waitpid(quiet, nullptr, 0);
+    const pid_t busy = fork();
+    if (busy == 0) {
+      for (int i = 1; i <= 3; ++i) Allocate(i * 512, 512);
+      _exit(0);
+    }
+    waitpid(busy, nullptr, 0);
+    for (int i = 1; i <= 5; ++i) Allocate(i * 512, 512);
+  });
+  ASSERT_EQ(Files().size(), 2u) << "the child that touched nothing leaves no file";
+  std::multiset<size_t> counts;
+  for (const auto& file : Files()) counts.insert(Allocations(Read(file)));
+  EXPECT_EQ(counts, (std::multiset<size_t>{3, 15}));
+}
+
+TEST_F(RecorderTest, ThreadsHandTheirChunksOn) {
+  InChild([] {
+    Recorder::Initialize();
+    for (int round = 0; round < 50; ++round) {
+      std::thread worker([] {
+        for (int i = 1; i <= 20; ++i) Allocate(i * 512, 512);
+      });
+      worker.join();
+    }
+  });
+  ASSERT_EQ(Files().size(), 1u);
+  const ReadTrace read = Read(Files()[0]);
+  EXPECT_EQ(Allocations(read), 1000u);
+  EXPECT_EQ(read.events.size(), 1u) << "50 threads, one after the other, need one chunk";
+}
+
+TEST_F(RecorderTest, ThreadsAtOnceLoseNothing) {
+  InChild([] {
+    Recorder::Initialize();
+    std::vector<std::thread> workers;
+    for (int t = 0; t < 8; ++t) {
+      workers.emplace_back([t] {
+        for (int i = 1; i <= 5000; ++i) {
+          Entry entry(Cause::kMemory);
+          const std::string name = "string " + std::to_string(i % 700);
+          const int64_t sizes[] = {i % 100, 3};
+          Attribution attribution;
+          attribution.layout = entry.recorder().facts().Layout({sizes, nullptr, 2, 6});
+          if (entry.recorder().facts().String(name) == 0) _exit(1);
+          RecordTensorAlloc(entry.thread(), static_cast<uint64_t>(t * 100000 + i) * 512, 512, 0, 0, attribution);
+        }
+      });
+    }
+    for (auto& worker : workers) worker.join();
+  });
+  ASSERT_EQ(Files().size(), 1u);
+  const ReadTrace read = Read(Files()[0]);
+  EXPECT_EQ(Allocations(read), 40000u);
+  EXPECT_EQ(read.header->dropped_events.load(), 0u);
+  EXPECT_EQ(read.facts.layout_size(), 100) << "each layout once";
+  std::set<uint32_t> ids;
+  std::set<std::string> values;
+  for (const auto& string : read.facts.string()) {
+    EXPECT_TRUE(ids.insert(string.id()).second);
+    EXPECT_TRUE(values.insert(string.value()).second) << "twice: " << string.value();
+  }
+}
+
+TEST_F(RecorderTest, ExplicitFileAndASecondProcess) {
+  const std::string file = (directory_ / "run.oomtrace").string();
+  setenv("OOMTRACE_FILE", file.c_str(), 1);
+  for (int run = 0; run < 2; ++run) {
+    InChild([] {
+      Recorder::Initialize();
+      Allocate(512, 512);
+    });
+  }
+  unsetenv("OOMTRACE_FILE");
+  ASSERT_EQ(Files().size(), 2u);
+  EXPECT_TRUE(std::filesystem::exists(file));
+  for (const auto& path : Files()) {
+    EXPECT_EQ(path.extension(), ".oomtrace");
+    EXPECT_EQ(path.filename().string().rfind("run.", 0), 0u);
+  }
+}
+
+TEST_F(RecorderTest, ADirectoryThatIsNotThereDisables) {
+  setenv("OOMTRACE_DIR", (directory_ / "missing").c_str(), 1);
+  const int status = InChild([] {
+    Recorder::Initialize();
+    for (int i = 1; i <= 3; ++i) Allocate(i * 512, 512);
+    const bool said = std::string(Recorder::Current()->reason()).find("No such file") != std::string::npos;
+    _exit(Recorder::Current()->state() == State::kDisabled && said ? 0 : 1);
+  });
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(RecorderTest, LeavesErrnoAlone) {
+  const int status = InChild([] {
+    Recorder::Initialize();
+    errno = 42;
+    Allocate(512, 512);
+    _exit(errno == 42 ? 0 : 1);
+  });
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(ProcessInfo, OnlyVariablesOfMemory) {
+  EXPECT_TRUE(MattersForMemory("PYTORCH_ALLOC_CONF=expandable_segments:True"));
+  EXPECT_TRUE(MattersForMemory("OOMTRACE_SIM_GPU=rtx4070"));
+  EXPECT_TRUE(MattersForMemory("RANK=0"));
+  EXPECT_FALSE(MattersForMemory("AWS_SECRET_ACCESS_KEY=x"));
+  EXPECT_FALSE(MattersForMemory("RANKING=1"));
+  EXPECT_FALSE(MattersForMemory("HF_TOKEN"));
+}
+
+}  // namespace
+}  // namespace oomtrace

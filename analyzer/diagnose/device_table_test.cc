@@ -1,5 +1,3 @@
-#include "analyzer/diagnose/device_table.h"
-
 #include <gtest/gtest.h>
 
 #include "analyzer/diagnose/diagnose.h"

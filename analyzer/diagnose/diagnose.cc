@@ -102,7 +102,7 @@ void FillTrace(const Timeline& t, report::Trace& trace) {
 
 std::vector<std::string> Unknowns(const Facts& facts) {
   const Timeline& t = *facts.timeline;
-  std::vector<std::string> unknown;
+  std::vector<std::string> unknown = facts.notes;
   const int64_t untyped = facts.category[static_cast<int>(Category::kUnknown)];
   if (untyped * 50 > facts.device.tensors() && untyped > 0) {
     unknown.push_back(absl::StrCat(Bytes(untyped), " of tensors could not be told apart (no name, no known phase)."));

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "analyzer/diagnose/device_table.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -65,6 +65,24 @@ void FindLive(const Timeline& timeline, Facts& facts) {
     if (tensor.born > facts.moment) break;
     if (tensor.device == timeline.device && tensor.died > facts.moment) facts.live.push_back(i);
   }
+}
+
+void FillDevice(const Timeline& timeline, Facts& facts) {
+  DeviceUse use = DeviceUseAt(timeline, facts.moment);
+  facts.notes = std::move(use.notes);
+  report::DeviceTable& device = facts.device;
+  device.set_index(timeline.device);
+  for (const DeviceInfo& info : timeline.devices) {
+    if (info.index == timeline.device) device.set_name(info.name);
+  }
+  // Where the device was never asked, what this process holds is all that is known of it.
+  device.set_total(use.total > 0 ? use.total : use.tensors + use.cache + use.other);
+  device.set_tensors(use.tensors);
+  device.set_cache(use.cache);
+  device.set_other(use.other);
+  device.set_context(use.context);
+  device.set_other_processes(use.total > 0 ? use.other_processes : 0);
+  device.set_free(use.free);
 }
 
 // Blocks that the trace lost are counted by the allocator but have no record: they are the unknown. Records whose free
@@ -139,7 +157,7 @@ Facts GatherFacts(const Timeline& timeline) {
   FindLive(timeline, facts);
   FindSteadiness(timeline, facts);
   facts.processes_listed = !timeline.gpu_processes.empty();
-  facts.device = MakeDeviceTable(timeline, facts);
+  FillDevice(timeline, facts);
   Categorize(timeline, facts);
   facts.device.set_explained_share(ExplainedShare(facts));
   return facts;

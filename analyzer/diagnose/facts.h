@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "analyzer/timeline/timeline.h"
@@ -27,6 +28,7 @@ struct Facts {
   bool steady = false;
   report::DeviceTable device;
   int64_t category[kCategories] = {};  // bytes of `live`; adds up to device.tensors
+  std::vector<std::string> notes;      // what the table could not make add up by itself
   bool processes_listed = false;       // NVML named the processes on the device
 
   int64_t need() const { return device.tensors() + refused; }

@@ -9,8 +9,7 @@
 
 namespace oomtrace {
 
-// The innermost frame that the user wrote: not in site-packages, the standard library, a compiler cache or a generated
-// string. Where there is none, the innermost frame outside PyTorch, else the innermost. An empty file: no stack.
+// The frame of `stack` to show (UserFrame of timeline/queries.h); an empty file: there is no stack.
 Frame SiteOf(const Timeline& timeline, uint32_t stack);
 
 // "train.py:31", the last two parts of the path.

@@ -175,8 +175,11 @@ void TrainingRun::Die(const std::string& file, int64_t line, std::vector<int64_t
 
 const Timeline& TrainingRun::timeline() {
   timeline_.end = now_;
-  timeline_.device_total = sizes_.total;
-  timeline_.device_free = std::max<int64_t>(0, sizes_.total - reserved_ - sizes_.context - sizes_.other_processes);
+  MemoryReading reading;
+  reading.time = now_;
+  reading.total = sizes_.total;
+  reading.free = std::max<int64_t>(0, sizes_.total - reserved_ - sizes_.context - sizes_.other_processes);
+  timeline_.memory_readings = {reading};
   timeline_.gpu_processes.clear();
   if (sizes_.other_processes > 0) timeline_.gpu_processes.push_back({77, sizes_.other_processes, false, "python"});
   return timeline_;

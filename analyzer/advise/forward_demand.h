@@ -1,0 +1,28 @@
+// What one micro-batch needs beside the model's states when no whole iteration was recorded: an estimate, on the safe
+// side, from the part of a forward pass that was.
+#pragma once
+
+#include <cstdint>
+
+#include "analyzer/advise/states.h"
+#include "analyzer/diagnose/batch.h"
+#include "analyzer/diagnose/facts.h"
+
+namespace oomtrace {
+
+struct Demand {
+  int64_t fixed = 0;     // beside the states, whatever the batch
+  int64_t carrying = 0;  // proportional to the batch, for the batch recorded
+  int64_t logits = 0;    // of `carrying`, the logits and their copies
+};
+
+// The peak of a training micro-batch (forward and backward). Where the recorded forward was cut short, the rest is
+// extrapolated by the modules still to come; where that cannot be told, it is doubled. From an evaluation without
+// gradients every tensor that it made counts, as training keeps most of them; a compiled one reuses buffers that
+// training cannot, hence a factor of 1.5 (measured on a GPT-2: 180 MiB of buffers against 270 MiB kept a sample).
+Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, const States& states);
+
+// The peak of the evaluation that died.
+Demand EstimateEvaluation(const Facts& facts, const BatchCarriers& carriers);
+
+}  // namespace oomtrace

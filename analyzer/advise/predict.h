@@ -1,0 +1,59 @@
+// Predicted memory of a changed run, by the best means that the trace allows.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <tuple>
+
+#include "analyzer/advise/forward_demand.h"
+#include "analyzer/advise/next_iteration.h"
+#include "analyzer/advise/states.h"
+#include "analyzer/diagnose/diagnose.h"
+
+namespace oomtrace {
+
+struct Prediction {
+  int64_t reserved = 0;  // tensors and cache at the peak
+  bool fits = false;
+  int64_t headroom = 0;  // device bytes left at the peak
+  const char* basis = "estimated";
+};
+
+class Predictor {
+ public:
+  explicit Predictor(const Diagnosis& diagnosis);
+
+  const Batch& batch() const { return batch_; }
+  const BatchCarriers& carriers() const { return carriers_; }
+  const States& states() const { return states_; }
+  const Demand& demand() const { return demand_; }
+  // Device bytes that PyTorch's allocator can have.
+  int64_t capacity() const { return capacity_; }
+  bool expandable_recorded() const { return recorded_.expandable_segments; }
+  bool replayable() const { return replayable_; }
+
+  // Training with micro-batches of `micro_batch` samples.
+  Prediction Training(int64_t micro_batch, bool expandable) const;
+  // The evaluation that died, with batches of `size`.
+  Prediction Evaluation(int64_t size) const;
+  // A peak of `tensors` bytes in tensors.
+  Prediction Of(int64_t tensors, bool expandable) const;
+  // The same with `more` bytes of capacity.
+  Prediction TrainingWithMore(int64_t more) const;
+
+ private:
+  Prediction Replayed(int64_t micro_batch, bool expandable, int64_t capacity) const;
+
+  const Diagnosis& d_;
+  Batch batch_;
+  BatchCarriers carriers_;
+  States states_;
+  Demand demand_;
+  AllocatorConfig recorded_;
+  int64_t capacity_ = 0;
+  bool replayable_ = false;
+  mutable std::map<std::tuple<int64_t, bool, int64_t>, Prediction> replayed_;
+};
+
+}  // namespace oomtrace

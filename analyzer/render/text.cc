@@ -1,0 +1,203 @@
+#include "analyzer/render/text.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/words.h"
+#include "analyzer/render/page.h"
+
+namespace oomtrace {
+namespace {
+
+// What keeps the report on one screen.
+constexpr int kOwnersShown = 2;
+constexpr int kFixesShown = 5;
+constexpr int kEvidenceShown = 4;
+constexpr double kOwnerShare = 0.02;  // of the card, below which an owner is not worth a line
+constexpr double kTight = 0.03;       // of the card: less headroom than this is called tight
+
+std::string Plain(const std::string& name) { return absl::StrReplaceAll(name, {{"_", " "}}); }
+
+std::vector<int64_t> ToVector(const google::protobuf::RepeatedField<int64_t>& field) {
+  return {field.begin(), field.end()};
+}
+
+class Text {
+ public:
+  Text(const report::Report& report, const TextOptions& options) : r_(report), page_(options.color, options.width) {}
+
+  std::string Render() {
+    Losses();
+    What();
+    Why();
+    Who();
+    Change();
+    Unknown();
+    return page_.text();
+  }
+
+ private:
+  void Losses() {
+    std::vector<std::string> losses;
+    const report::Trace& trace = r_.trace();
+    if (trace.dropped() > 0) losses.push_back(absl::StrCat(Count(trace.dropped(), "event"), " dropped"));
+    if (trace.recycled_chunks() > 0)
+      losses.push_back(absl::StrCat(Count(trace.recycled_chunks(), "chunk"), " overwritten"));
+    for (int i = 0; i < std::min(3, trace.damage_size()); ++i) losses.push_back(trace.damage(i));
+    if (losses.empty()) return;
+    page_.Paragraph(page_.Bad("Incomplete trace: "),
+                    absl::StrCat(absl::StrJoin(losses, "; "), ". Numbers below may be too low."));
+    page_.Blank();
+  }
+
+  void What() {
+    if (!r_.out_of_memory().happened()) {
+      page_.Heading(r_.summary());
+    } else {
+      page_.Alert(r_.summary());
+      const report::Culprit& culprit = r_.culprit();
+      if (!culprit.file().empty()) {
+        page_.Paragraph(
+            "  ",
+            absl::StrCat(r_.pattern() == "gradual_leak" ? "What leaks was made at " : "At ", culprit.file(), ":",
+                         culprit.line(), culprit.function().empty() ? "" : absl::StrCat(" in ", culprit.function()),
+                         culprit.module().empty() ? "" : absl::StrCat(", module ", culprit.module()), Leaking()));
+      }
+    }
+    const report::DeviceTable& device = r_.device();
+    page_.Paragraph(
+        "  ", absl::StrCat(device.name().empty() ? "Device" : device.name(), " ", device.index(), ", ",
+                           Bytes(device.total()), "; ", Count(r_.steps_completed(), "optimizer step"), " completed; ",
+                           r_.trace().ended(), r_.trace().simulated() ? "; on the simulated GPU" : "", "."));
+    page_.Blank();
+  }
+
+  std::string Leaking() const {
+    if (r_.pattern() != "gradual_leak") return ".";
+    const report::Culprit& culprit = r_.culprit();
+    return absl::StrCat(": ", Shape(ToVector(culprit.shape()), culprit.dtype()),
+                        culprit.holder().empty() ? "" : absl::StrCat(", kept by ", culprit.holder()), ".");
+  }
+
+  void Why() {
+    page_.Heading(
+        absl::StrCat("Why: ", Plain(r_.pattern()), absl::StrFormat(" (%.0f %% sure)", r_.confidence() * 100)));
+    for (int i = 0; i < r_.evidence_size(); ++i) {
+      const bool fidelity = i + 1 == r_.evidence_size();
+      if (i < kEvidenceShown || fidelity) page_.Paragraph("  - ", r_.evidence(i));
+    }
+    std::vector<std::string> causes;
+    for (const report::Cause& cause : r_.causes()) {
+      if (causes.size() < 3) causes.push_back(absl::StrFormat("%s (%.0f %%)", cause.title(), cause.confidence() * 100));
+    }
+    if (!causes.empty()) page_.Paragraph("  Causes: ", absl::StrJoin(causes, "; "));
+    const report::Leak& leak = r_.leak();
+    if (leak.bytes_per_step() > 0 && leak.steps_to_oom() > 0) {
+      page_.Paragraph("  ", page_.Bad(absl::StrCat("At this rate it runs out of memory after ", leak.steps_to_oom(),
+                                                   " more steps (", leak.site(), ").")));
+    }
+    page_.Blank();
+  }
+
+  void Row(int depth, const std::string& name, int64_t bytes) {
+    const double share =
+        r_.device().total() > 0 ? 100.0 * static_cast<double>(bytes) / static_cast<double>(r_.device().total()) : 0;
+    page_.Line(absl::StrFormat("%-46s %12s %18s %6.1f %%", std::string(static_cast<size_t>(depth) * 2 + 2, ' ') + name,
+                               Bytes(bytes), Grouped(bytes), share));
+  }
+
+  static std::string Grouped(int64_t bytes) {
+    std::string digits = absl::StrCat(bytes);
+    for (int at = static_cast<int>(digits.size()) - 3; at > (bytes < 0 ? 1 : 0); at -= 3)
+      digits.insert(static_cast<size_t>(at), ",");
+    return digits;
+  }
+
+  void Owners(const std::string& category, int64_t category_bytes) {
+    int shown = 0;
+    for (const report::Owner& owner : r_.owners()) {
+      if (owner.category() != category || shown == kOwnersShown) continue;
+      if (static_cast<double>(owner.bytes()) < kOwnerShare * static_cast<double>(r_.device().total())) continue;
+      // A category with one owner would say the same twice.
+      if (owner.bytes() == category_bytes && owner.name().empty()) continue;
+      std::string name =
+          absl::StrCat(owner.name(), owner.site().empty() || owner.site() == owner.name() ? "" : " at " + owner.site());
+      if (owner.tensors() > 1) name = absl::StrCat(owner.tensors(), " x ", name);
+      if (name.size() > 40) name = absl::StrCat(name.substr(0, 18), "..", name.substr(name.size() - 20));
+      Row(2, name, owner.bytes());
+      ++shown;
+    }
+  }
+
+  void Who() {
+    const report::DeviceTable& d = r_.device();
+    page_.Heading(r_.out_of_memory().happened() ? "Who holds the device" : "Who held the device at the peak");
+    Row(0, "tensors", d.tensors());
+    const google::protobuf::Descriptor* type = report::Categories::descriptor();
+    for (int i = 0; i < type->field_count(); ++i) {
+      const int64_t bytes = report::Categories::GetReflection()->GetInt64(r_.categories(), type->field(i));
+      if (bytes == 0) continue;
+      Row(1, Plain(type->field(i)->name()), bytes);
+      if (type->field(i)->name() != "parameter" && type->field(i)->name() != "gradient" &&
+          type->field(i)->name() != "optimizer_state") {
+        Owners(type->field(i)->name(), bytes);
+      }
+    }
+    Row(0, "PyTorch's cache (reserved, unallocated)", d.cache());
+    if (d.other() > 0) Row(0, "other allocations of this process", d.other());
+    Row(0, "CUDA context and libraries", d.context());
+    if (d.other_processes() > 0) Row(0, "other processes", d.other_processes());
+    for (int i = 0; i < std::min(3, r_.processes_size()); ++i) {
+      const report::Process& process = r_.processes(i);
+      Row(1, absl::StrCat(process.name().empty() ? "process" : process.name(), " (pid ", process.pid(), ")"),
+          process.bytes());
+    }
+    Row(0, "free", d.free());
+    Row(0, "total", d.total());
+    page_.Blank();
+  }
+
+  std::string Verdict(const report::Fix& fix) const {
+    if (!fix.fits()) return page_.Bad(absl::StrCat("does not fit alone: ", Bytes(-fix.headroom()), " too much"));
+    const bool tight = static_cast<double>(fix.headroom()) < kTight * static_cast<double>(r_.device().total());
+    return page_.Good(absl::StrCat(tight ? "fits, tight: " : "fits: ", Bytes(fix.headroom()), " to spare"));
+  }
+
+  void Change() {
+    if (r_.fixes_size() == 0) return;
+    page_.Heading("What to change");
+    for (int i = 0; i < std::min(kFixesShown, r_.fixes_size()); ++i) {
+      const report::Fix& fix = r_.fixes(i);
+      page_.Paragraph(absl::StrCat("  ", i + 1, ". "), absl::StrCat(fix.title(), ": ", fix.change()));
+      std::string numbers = absl::StrCat(Verdict(fix));
+      if (fix.predicted_peak() > 0) absl::StrAppend(&numbers, "; peak ", Bytes(fix.predicted_peak()));
+      if (fix.saving() > 0) absl::StrAppend(&numbers, ", saves ", Bytes(fix.saving()));
+      absl::StrAppend(&numbers, " (", fix.basis(), ")", fix.price().empty() ? "" : ". Price: " + fix.price());
+      page_.Paragraph("     ", numbers);
+    }
+    page_.Blank();
+  }
+
+  void Unknown() {
+    if (r_.unknown_size() == 0) return;
+    page_.Heading("What is not known");
+    for (int i = 0; i < std::min(3, r_.unknown_size()); ++i) page_.Paragraph("  - ", r_.unknown(i));
+  }
+
+  const report::Report& r_;
+  Page page_;
+};
+
+}  // namespace
+
+std::string RenderText(const report::Report& report, const TextOptions& options) {
+  return Text(report, options).Render();
+}
+
+}  // namespace oomtrace

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "analyzer/attribute/fate.h"
 #include "analyzer/attribute/roles.h"
@@ -34,6 +35,7 @@ class Attributor {
   std::optional<Category> ByPlace(const Tensor& tensor, const Fate& fate) const;
   std::optional<Category> ByFate(const Tensor& tensor, const Fate& fate) const;
   Category ByHabit(const Tensor& tensor, const Fate& fate) const;
+  void PairLeavesWithGradients();
 
   std::optional<Category> OfForward(const Tensor& tensor, const Fate& fate) const;
   std::optional<Category> OfBackward(const Tensor& tensor, const Fate& fate) const;
@@ -69,7 +71,7 @@ void Attributor::MarkParametersByStack() {
   for (Tensor& tensor : timeline_.tensors) {
     if (tensor.category != Category::kUnknown || tensor.layout == 0) continue;
     const bool outside = tensor.phase == PhaseKind::kSetUp || tensor.phase == PhaseKind::kBetweenSteps;
-    if (!outside || !(Facts(tensor).moves_module || Facts(tensor).builds_module)) continue;
+    if (!outside || !(Facts(tensor).moves_module || Facts(tensor).makes_parameter)) continue;
     const Fate fate = fates_.Of(tensor);
     if (fate.open || fate.saw_forward) tensor.category = Category::kParameter;
   }
@@ -108,19 +110,19 @@ std::optional<Category> Attributor::ByFate(const Tensor& tensor, const Fate& fat
 }
 
 std::optional<Category> Attributor::OfForward(const Tensor& tensor, const Fate& fate) const {
-  if (fate.open) return std::nullopt;
+  if (!fate.decided()) return std::nullopt;
   return fate.within ? Category::kTemporary : Category::kActivation;
 }
 
 std::optional<Category> Attributor::OfBackward(const Tensor& tensor, const Fate& fate) const {
-  if (fate.open) return std::nullopt;
+  if (!fate.decided()) return std::nullopt;
   // Gradients are on inside a backward where a checkpoint computes its forward again.
   if (fate.within) return tensor.grad_mode ? Category::kActivation : Category::kTemporary;
   return ParameterShaped(tensor) ? Category::kGradient : Category::kUnknown;
 }
 
 std::optional<Category> Attributor::OfOptimizer(const Tensor& tensor, const Fate& fate) const {
-  if (fate.open) return std::nullopt;
+  if (!fate.decided()) return std::nullopt;
   return fate.within ? Category::kTemporary : Category::kOptimizerState;
 }
 
@@ -168,11 +170,36 @@ void Attributor::Run() {
       }
       tensor.category = *category;
     }
-    if (!fate.open) history_.Add(KeyOf(tensor), tensor.category);
+    if (fate.decided()) history_.Add(KeyOf(tensor), tensor.category);
   }
   for (const Undecided& entry : undecided) {
     Tensor& tensor = timeline_.tensors[entry.tensor];
     tensor.category = ByHabit(tensor, entry.fate);
+  }
+  PairLeavesWithGradients();
+}
+
+// Weights that no module and no optimizer holds: what a backward left behind is the gradient of the tensor with the
+// same layout that was there before it and is there after it.
+void Attributor::PairLeavesWithGradients() {
+  absl::flat_hash_map<uint32_t, std::vector<size_t>> left_behind;  // by layout
+  for (size_t i = 0; i < timeline_.tensors.size(); ++i) {
+    const Tensor& tensor = timeline_.tensors[i];
+    if (tensor.category == Category::kUnknown && tensor.phase == PhaseKind::kBackward && tensor.layout != 0) {
+      left_behind[tensor.layout].push_back(i);
+    }
+  }
+  if (left_behind.empty()) return;
+  for (Tensor& leaf : timeline_.tensors) {
+    const bool outside = leaf.phase == PhaseKind::kSetUp || leaf.phase == PhaseKind::kBetweenSteps;
+    const auto gradients = left_behind.find(leaf.layout);
+    if (leaf.category != Category::kUnknown || !outside || gradients == left_behind.end()) continue;
+    for (const size_t i : gradients->second) {
+      Tensor& gradient = timeline_.tensors[i];
+      if (gradient.born < leaf.born || gradient.born > leaf.died) continue;
+      gradient.category = Category::kGradient;
+      leaf.category = Category::kParameter;
+    }
   }
 }
 

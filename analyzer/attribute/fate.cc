@@ -31,9 +31,10 @@ Fate Fates::Of(const Tensor& tensor) const {
   }
   const size_t ends_in = StretchAt(fate.end);
   fate.within = !fate.open && ends_in == born_in;
+  fate.outlived = ends_in > born_in;
   for (size_t i = born_in + 1; i <= ends_in && !fate.saw_forward; ++i) {
     const PhaseKind phase = timeline_.phases[i].phase;
-    fate.saw_forward = phase == PhaseKind::kForward || phase == PhaseKind::kEvaluation;
+    fate.saw_forward = phase == PhaseKind::kForward || phase == PhaseKind::kEvaluation || phase == PhaseKind::kBackward;
   }
   return fate;
 }

@@ -9,10 +9,14 @@
 namespace oomtrace {
 
 struct Fate {
-  bool open = false;         // alive when the process died or the trace ended, or killed by an unwinding exception
-  bool within = false;       // died in the stretch of the phase in which it was born
-  bool saw_forward = false;  // a forward or an evaluation began while it lived
-  int64_t end = 0;           // its death, or when the outcome was lost
+  bool open = false;      // alive when the process died or the trace ended, or killed by an unwinding exception
+  bool within = false;    // died in the stretch of the phase in which it was born
+  bool outlived = false;  // lived on after that stretch
+  // A forward or an evaluation began while it lived; or a backward, which functional code's forward precedes unmarked.
+  bool saw_forward = false;
+  int64_t end = 0;  // its death, or when the outcome was lost
+
+  bool decided() const { return within || outlived; }
 };
 
 class Fates {

@@ -29,15 +29,14 @@ class SiteHistory {
  public:
   void Add(const SiteKey& key, Category category);
 
-  // What most of the tensors of this place were; if there were none, of the same place with any layout (another batch
-  // size), provided that all of those agree.
+  // What most of the tensors of this place were. A line makes tensors of several layouts with several fates: without
+  // one of the same layout there is no answer.
   std::optional<Category> Usual(const SiteKey& key) const;
 
  private:
   using Counts = std::array<int64_t, kCategories>;
 
-  absl::flat_hash_map<SiteKey, Counts> exact_;
-  absl::flat_hash_map<SiteKey, Counts> any_layout_;
+  absl::flat_hash_map<SiteKey, Counts> counts_;
 };
 
 }  // namespace oomtrace

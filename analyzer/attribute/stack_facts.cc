@@ -18,7 +18,8 @@ bool InitialisesState(const Frame& frame) {
 StackFacts FactsOfFrame(const Frame& frame) {
   StackFacts facts;
   facts.moves_module = InFile(frame, "torch/nn/modules/module.py") && IsFunction(frame, "_apply");
-  facts.builds_module = InFile(frame, "torch/nn/modules/") && IsFunction(frame, "__init__");
+  facts.makes_parameter = (InFile(frame, "torch/nn/modules/") && IsFunction(frame, "__init__")) ||
+                          (InFile(frame, "torch/nn/parameter.py") && IsFunction(frame, "__deepcopy__"));
   facts.optimizer_state = InitialisesState(frame);
   facts.optimizer_code = InFile(frame, "torch/optim/");
   facts.loads = InFile(frame, "torch/serialization.py") || InFile(frame, "safetensors/");
@@ -29,7 +30,7 @@ StackFacts FactsOfFrame(const Frame& frame) {
 
 void Include(const StackFacts& frame, StackFacts* stack) {
   stack->moves_module |= frame.moves_module;
-  stack->builds_module |= frame.builds_module;
+  stack->makes_parameter |= frame.makes_parameter;
   stack->optimizer_state |= frame.optimizer_state;
   stack->optimizer_code |= frame.optimizer_code;
   stack->loads |= frame.loads;

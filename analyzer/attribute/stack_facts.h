@@ -11,7 +11,7 @@ namespace oomtrace {
 struct StackFacts {
   uint32_t site = 0;               // equal for stacks with the same frames, whatever module was being called
   bool moves_module = false;       // nn.Module._apply: to(), cuda(), half(), to_empty()
-  bool builds_module = false;      // the constructor of a module of torch.nn
+  bool makes_parameter = false;    // the constructor of a module of torch.nn, or the copy of a parameter
   bool optimizer_state = false;    // an optimizer's state initialisation
   bool optimizer_code = false;     // any code of an optimizer
   bool loads = false;              // torch.load, safetensors: weights or an optimizer's state, only a role can tell

@@ -1,0 +1,240 @@
+#include "analyzer/attribute/attribute.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "analyzer/read/testing/trace_builder.h"
+#include "analyzer/timeline/timeline_builder.h"
+
+namespace oomtrace {
+namespace {
+
+using oomtrace::testing::ContextSpec;
+using oomtrace::testing::FrameSpec;
+using oomtrace::testing::TraceBuilder;
+using Role = trace::TensorRole;
+
+constexpr uint64_t kBase = 0x7f2000000000;
+constexpr uint64_t kModel = 0x1000;
+constexpr uint64_t kLayer = 0x1001;
+constexpr uint64_t kAdam = 0x2000;
+
+const FrameSpec kTrain{"/home/u/train.py", "main", 20};
+const FrameSpec kForward{"/home/u/model.py", "Net.forward", 10};
+const FrameSpec kApply{"/v/site-packages/torch/nn/modules/module.py", "Module._apply", 1};
+const FrameSpec kInitGroup{"/v/site-packages/torch/optim/adam.py", "Adam._init_group", 2};
+const FrameSpec kAdamFrame{"/v/site-packages/torch/optim/adam.py", "_multi_tensor_adam", 3};
+const FrameSpec kFunction{"/v/site-packages/torch/autograd/function.py", "Function.apply", 4};
+
+class Script : public TraceBuilder {
+ public:
+  Script() {
+    Module(kModel, kModel, "", "Net");
+    Module(kLayer, kModel, "layer.0", "Linear");
+  }
+
+  uint64_t Make(const std::vector<FrameSpec>& frames, const std::vector<int64_t>& shape,
+                const ContextSpec& context = {}, int dtype = testing::kFloat32, uint64_t module = 0) {
+    const uint64_t address = kBase + (next_++ << 24);
+    int64_t bytes = dtype == testing::kInt64 ? 8 : 4;
+    for (const int64_t size : shape) bytes *= size;
+    const uint32_t layout = shape.empty() ? 0 : Layout(shape, dtype);
+    Alloc(address, bytes, {Stack(frames, module, module == 0 ? 0 : kModel), layout, Context(context)});
+    return address;
+  }
+  uint64_t Parameter(const std::vector<int64_t>& shape) {
+    const uint64_t address = Make({kApply, kTrain}, shape);
+    HostCopy(address, 1);
+    return address;
+  }
+  uint64_t Activation(const std::vector<int64_t>& shape = {8, 1024}) {
+    return Make({kForward, kTrain}, shape, {}, testing::kFloat32, kLayer);
+  }
+  uint64_t InBackward(const std::vector<int64_t>& shape, const char* node = "MmBackward0", bool grad_mode = false) {
+    return Make({}, shape, {.grad_mode = grad_mode, .backward = true, .node = node});
+  }
+  void Begin() { Phase(trace::Phase::BACKWARD_BEGIN); }
+  void End() { Phase(trace::Phase::BACKWARD_END); }
+  void OptimizerBegins() { Phase(trace::Phase::OPTIMIZER_STEP_BEGIN, kAdam); }
+  void OptimizerEnds() { Phase(trace::Phase::OPTIMIZER_STEP_END, kAdam); }
+  void Refuse() {
+    trace::OutOfMemory event;
+    event.set_source(trace::OutOfMemory::TORCH_REPORT);
+    event.set_bytes(1 << 30);
+    OutOfMemory(event);
+  }
+
+  // The timeline, attributed; tensors are found by address.
+  Script& Attributed() {
+    const std::string file = Finish();
+    auto reader = TraceReader::FromBytes(file, "t.oomtrace");
+    EXPECT_TRUE(reader.ok()) << reader.status();
+    timeline_ = BuildTimeline(reader->get());
+    Attribute(&timeline_);
+    return *this;
+  }
+  const Tensor& At(uint64_t address) const {
+    for (const Tensor& tensor : timeline_.tensors) {
+      if (tensor.address == address) return tensor;
+    }
+    ADD_FAILURE() << "no tensor at " << address;
+    return timeline_.tensors.front();
+  }
+  std::string Of(uint64_t address) const { return CategoryName(At(address).category); }
+
+ private:
+  uint64_t next_ = 0;
+  Timeline timeline_;
+};
+
+TEST(AttributeTest, RolesAreExact) {
+  Script script;
+  const uint64_t weight = script.Make({kTrain}, {16, 16});
+  const uint64_t other = script.Make({kTrain}, {16, 16});
+  script.Role(Role::PARAMETER, weight, 1024, "_orig_mod.layer.0.weight", kModel);
+  script.Role(Role::GRADIENT, weight, 1024, "layer.0.weight", kModel);
+  script.Role(Role::PARAMETER, other, 1 << 20, "stale", kModel);
+  script.Attributed();
+  EXPECT_EQ(script.Of(weight), "parameter");
+  EXPECT_EQ(script.At(weight).name, "layer.0.weight");
+  EXPECT_EQ(script.At(weight).module, "layer.0");
+  EXPECT_EQ(script.Of(other), "unknown") << "a storage larger than its block was another tensor's";
+}
+
+TEST(AttributeTest, AModuleThatIsBeingMovedHasParametersBeforeItCanSaySo) {
+  Script script;
+  const uint64_t weight = script.Parameter({16, 16});
+  script.Refuse();
+  script.Attributed();
+  EXPECT_EQ(script.Of(weight), "parameter");
+}
+
+TEST(AttributeTest, ATrainingStep) {
+  Script script;
+  const uint64_t weight = script.Parameter({16, 32});
+  const uint64_t input = script.Make({kTrain}, {8, 16}, {}, testing::kInt64);
+  script.HostCopy(input, 8);
+  const uint64_t kept = script.Activation();
+  const uint64_t scratch = script.Activation({4, 4});
+  script.Free(scratch);
+  const uint64_t workspace = script.Make({kForward, kTrain}, {}, {}, testing::kFloat32, kLayer);
+  script.Begin();
+  const uint64_t gradient = script.InBackward({16, 32});
+  const uint64_t transposed = script.InBackward({32, 16});
+  const uint64_t accumulated = script.InBackward({16, 32}, "N5torch8autograd14AccumulateGradE");
+  const uint64_t flowing = script.InBackward({8, 1024});
+  const uint64_t recomputed = script.InBackward({8, 99}, "CheckpointFunctionBackward", true);
+  script.Free(kept);
+  script.Free(flowing);
+  script.Free(recomputed);
+  script.End();
+  script.OptimizerBegins();
+  const uint64_t state = script.Make({kInitGroup, kTrain}, {16, 32}, {.grad_mode = false});
+  const uint64_t foreach = script.Make({kAdamFrame, kTrain}, {16, 32}, {.grad_mode = false});
+  script.Free(foreach);
+  const uint64_t hand_made = script.Make({kTrain}, {16, 32}, {.grad_mode = false});
+  script.OptimizerEnds();
+  script.Free(input);
+  script.Attributed();
+  EXPECT_EQ(script.Of(weight), "parameter");
+  EXPECT_EQ(script.Of(input), "input");
+  EXPECT_EQ(script.Of(kept), "activation");
+  EXPECT_EQ(script.At(kept).module, "layer.0");
+  EXPECT_EQ(script.Of(scratch), "temporary");
+  EXPECT_EQ(script.Of(workspace), "workspace");
+  EXPECT_EQ(script.Of(gradient), "gradient");
+  EXPECT_EQ(script.Of(transposed), "gradient");
+  EXPECT_EQ(script.Of(accumulated), "gradient");
+  EXPECT_EQ(script.Of(flowing), "temporary");
+  EXPECT_EQ(script.Of(recomputed), "activation");
+  EXPECT_EQ(script.Of(state), "optimizer_state");
+  EXPECT_EQ(script.Of(foreach), "temporary");
+  EXPECT_EQ(script.Of(hand_made), "optimizer_state") << "it survived the step";
+}
+
+TEST(AttributeTest, WhatLivedWhenItDiedIsJudgedByItsLikeInOtherLayers) {
+  Script script;
+  for (int layer = 0; layer < 3; ++layer) {
+    script.Activation({8, 1024});
+    script.Free(script.Activation({8, 4096}));
+  }
+  const uint64_t kept = script.Activation({8, 1024});
+  const uint64_t scratch = script.Activation({8, 4096});
+  const uint64_t new_here =
+      script.Make({kFunction, kForward, kTrain}, {5}, {.grad_mode = false}, testing::kFloat32, kLayer);
+  script.Refuse();
+  script.Free(kept);  // the exception unwinds: this says nothing
+  script.Free(scratch);
+  script.Free(new_here);
+  script.Attributed();
+  EXPECT_EQ(script.Of(kept), "activation");
+  EXPECT_EQ(script.Of(scratch), "temporary");
+  EXPECT_EQ(script.Of(new_here), "activation") << "an autograd function saves for its backward";
+}
+
+TEST(AttributeTest, ADeathInTheBackward) {
+  Script script;
+  script.Parameter({16, 32});
+  const uint64_t kept = script.Activation();
+  script.Begin();
+  const uint64_t gradient = script.InBackward({16, 32});
+  const uint64_t flowing = script.InBackward({8, 1024});
+  script.Refuse();
+  script.Attributed();
+  EXPECT_EQ(script.Of(kept), "activation");
+  EXPECT_EQ(script.Of(gradient), "gradient");
+  EXPECT_EQ(script.Of(flowing), "temporary");
+}
+
+TEST(AttributeTest, ACaughtRefusalDoesNotMakeActivationsTemporary) {
+  Script script;
+  const uint64_t lost = script.Activation();
+  script.Refuse();
+  script.Free(lost);
+  const uint64_t kept = script.Activation();
+  script.Begin();
+  script.Free(kept);
+  script.End();
+  script.Attributed();
+  EXPECT_EQ(script.Of(lost), "activation");
+}
+
+TEST(AttributeTest, Evaluation) {
+  Script script;
+  script.Phase(trace::Phase::EVAL_MODE, kModel);
+  const uint64_t no_grad = script.Make({kForward, kTrain}, {8, 8}, {.grad_mode = false}, testing::kFloat32, kLayer);
+  const uint64_t batch = script.Make({kTrain}, {8, 8}, {.grad_mode = false});
+  script.HostCopy(batch, 4);
+  const uint64_t graph = script.Activation();
+  script.Attributed();
+  EXPECT_EQ(script.Of(no_grad), "temporary");
+  EXPECT_EQ(script.Of(batch), "input");
+  EXPECT_EQ(script.Of(graph), "activation") << "an evaluation with gradients on keeps its graph";
+}
+
+TEST(AttributeTest, WeightsThatNobodyHoldsAreKnownByTheirGradients) {
+  Script script;
+  const uint64_t weight = script.Make({kTrain}, {16, 32});
+  const uint64_t lone = script.Make({kTrain}, {7, 7});
+  const uint64_t kept = script.Make({kTrain}, {8, 32});
+  script.Begin();
+  const uint64_t gradient = script.InBackward({16, 32});
+  script.Free(kept);
+  script.End();
+  script.Attributed();
+  EXPECT_EQ(script.Of(weight), "parameter");
+  EXPECT_EQ(script.Of(gradient), "gradient");
+  EXPECT_EQ(script.Of(kept), "activation");
+  EXPECT_EQ(script.Of(lone), "unknown") << "unknown rather than wrong";
+}
+
+TEST(AttributeTest, HoldersAreNamed) {
+  Script script;
+  const uint64_t kept = script.Activation();
+  script.Holder(kept, "Trainer.history[12]");
+  script.Attributed();
+  EXPECT_EQ(script.At(kept).holder, "Trainer.history[12]");
+}
+
+}  // namespace
+}  // namespace oomtrace

@@ -57,7 +57,7 @@ def local_variables(objects):
     for values in slots:
         running.add(id(frame))
         if frame.f_code.co_filename != "<oomtrace>" and frame.f_code.co_name != "<module>":
-            for name, value in zip(variable_names(frame.f_code), values):
+            for name, value in zip(variable_names(frame.f_code), values):  # noqa: B905 - strict= came with 3.10
                 add(frame, name, value)
         frame = frame.f_back
         if frame is None:

@@ -76,10 +76,8 @@ def decode(message, data):
                 while inner < size:
                     value, inner = varint(body, inner)
                     values.append(scalar(kind, value))
-            elif kind == "string":
+            elif kind in ("string", "bytes"):
                 values = [body.decode("utf-8", "replace")]
-            elif kind == "bytes":
-                values = [body]
             else:
                 values = [decode(kind, body)]
         if repeated:
@@ -127,7 +125,7 @@ class Trace:
         return [packet for _, name, packet in self.events if name == kind]
 
     def string(self, number):
-        return self.strings.get(number, b"").decode("utf-8", "replace")
+        return self.strings.get(number, "")
 
     def stack(self, number):
         """[(file, function, line)], innermost first."""
@@ -142,7 +140,7 @@ class Trace:
             kind: {packet["id"]: packet for packet in self.facts[kind]}
             for kind in ("string", "frame", "stack", "layout", "context", "library")
         }
-        self.strings = {number: packet.get("value", b"") for number, packet in self.by_id["string"].items()}
+        self.strings = {number: packet.get("value", "") for number, packet in self.by_id["string"].items()}
         for _, kind, packet in self.events:
             for name, table in (
                 ("stack", "stack"),

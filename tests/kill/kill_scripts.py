@@ -1,0 +1,80 @@
+"""The scripts that the tests run."""
+
+# Trains, and after each step says how many blocks the caching allocator has handed out and taken back: all of them must
+# be in the trace of a process that dies at any later moment.
+TRAIN = """
+import sys
+import torch
+import torch.nn as nn
+
+def main(die_at, how):
+    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64)).cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model.train()
+    for step in range(1000000):
+        x = torch.randn(8, 64).cuda()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        stats = torch.cuda.memory_stats()
+        print(step, stats["allocation.all.allocated"], stats["allocation.all.freed"], flush=True)
+        if step == die_at:
+            how()
+
+def end():
+    sys.exit(0)
+
+def os_exit():
+    import os
+    os._exit(7)
+
+def segfault():
+    import ctypes
+    ctypes.string_at(0)
+
+def abort():
+    import os
+    os.abort()
+
+def never():
+    pass
+
+main(int(sys.argv[1]), globals()[sys.argv[2]])
+"""
+
+# Dies of a list that grows.
+LEAK = """
+import torch
+
+class Collector:
+    def __init__(self):
+        self.history = []
+
+    def run(self):
+        while True:
+            self.history.append(torch.empty(1 << 28, device="cuda"))  # the line that dies
+
+Collector().run()
+"""
+
+CPU_TRAINING = """
+import torch
+import torch.nn as nn
+
+torch.manual_seed(3)
+model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.BatchNorm1d(64), nn.Dropout(0.3), nn.Linear(64, 4))
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(30):
+    if step % 10 == 9:
+        model.eval()
+        with torch.no_grad():
+            print("eval", model(torch.ones(2, 32)).sum().item().hex())
+        model.train()
+    x = torch.randn(16, 32)
+    loss = model(x).square().mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    print(loss.item().hex(), torch.rand(1).item().hex())
+"""

@@ -1,0 +1,56 @@
+"""A process that dies at any moment leaves a trace with everything that it had committed."""
+
+import random
+import signal
+import time
+
+import pytest
+from kill_scripts import TRAIN
+from trace_file import read
+
+
+def confirmed(out):
+    """Blocks handed out and taken back, as the last whole line says."""
+    lines = [line for line in out.splitlines() if len(line.split()) == 3]
+    return tuple(int(word) for word in lines[-1].split()[1:])
+
+
+def check(trace, out):
+    allocated, freed = confirmed(out)
+    assert len(trace.of("tensor_alloc")) >= allocated
+    assert len(trace.of("tensor_free")) >= freed
+    assert (trace.dropped, trace.recycled, trace.reason) == (0, 0, "")
+    trace.live()
+    steps = [phase for phase in trace.of("phase") if phase["kind"] == 4]
+    assert len(steps) >= len(out.splitlines()) - 1
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("end", 0), ("os_exit", 7), ("segfault", -signal.SIGSEGV), ("abort", -signal.SIGABRT)],
+)
+def test_death_by(job, how, status):
+    result, out, _ = job.run(job.write(TRAIN), "25", how)
+    assert result == status
+    (path,) = job.traces()
+    check(read(path), out)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sigkill_at_a_random_moment(job, seed):
+    process = job.start(job.write(TRAIN), "-1", "never")
+    first = process.stdout.readline()
+    time.sleep(random.Random(seed).uniform(0, 0.4))
+    process.kill()
+    out = first + process.stdout.read()
+    process.wait()
+    (path,) = job.traces()
+    check(read(path), out)
+
+
+def test_exit_status_is_in_the_trace(job):
+    _, out, err = job.run(job.write(TRAIN), "3", "end")
+    trace = read(job.traces()[0])
+    assert [event.get("status", 0) for event in trace.of("exit")] == [0]
+    assert "oomtrace" not in err  # silent: nothing ran out of memory
+    assert confirmed(out)[0] == len(trace.of("tensor_alloc"))  # not one more and not one less

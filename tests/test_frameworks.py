@@ -1,12 +1,16 @@
 """Training code that nobody here wrote: it dies, and is diagnosed."""
 
+import re
+
 import pytest
 from harness import SCRIPTS, assert_adds_up, lines_with
+
+TRAINER_FLAGS = ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"]
 
 
 def test_transformers_trainer(dryrun, analyze, tmp_path):
     script = SCRIPTS / "hf_trainer.py"
-    job = dryrun(script, "--output_dir", tmp_path, gpu="4GiB")
+    job = dryrun(script, *TRAINER_FLAGS, "--output_dir", tmp_path, gpu="4GiB")
     assert job.status == 1, job.stderr[-2000:]
     verdict = analyze(job)
     assert (verdict.status, verdict.pattern) == (3, "first_batch")
@@ -18,11 +22,12 @@ def test_transformers_trainer(dryrun, analyze, tmp_path):
 
 def test_transformers_trainer_fix_fits(dryrun, analyze, tmp_path):
     script = SCRIPTS / "hf_trainer.py"
-    job = dryrun(script, "--output_dir", tmp_path, gpu="4GiB")
+    job = dryrun(script, *TRAINER_FLAGS, "--output_dir", tmp_path, gpu="4GiB")
     fix = next(fix for fix in analyze(job).fixes if fix["id"] == "micro_batch" and fix["fits"])
     assert fix["keeps_effective_batch"]
-    flags = [word for word in fix["change"].split() if word.startswith("--")]
-    assert flags, fix
+    flags = re.findall(r"--(?:per_device|gradient)\w+[ =]\d+", fix["change"])
+    assert len(flags) == 2, fix
+    flags = [word for flag in flags for word in re.split("[ =]", flag)]
     retry = dryrun(script, "--output_dir", tmp_path, *flags, gpu="4GiB")
     assert retry.status == 0, retry.stderr[-2000:]
 
@@ -41,11 +46,12 @@ def test_timm_vision_transformer(dryrun, analyze):
 
 def test_torchvision_resnet(dryrun, analyze):
     script = SCRIPTS / "torchvision_resnet.py"
-    job = dryrun(script, gpu="2GiB")
+    job = dryrun(script, "--batch-size", "128", gpu="2GiB")
     assert job.status == 1, job.stderr[-2000:]
     verdict = analyze(job)
     assert (verdict.status, verdict.pattern) == (3, "first_batch")
     assert_adds_up(verdict.report)
+    assert verdict.culprit["line"] in lines_with(script, "output = model(image)"), verdict.culprit
 
 
 @pytest.mark.parametrize("name", ["hf_trainer.py", "timm_vit.py", "torchvision_resnet.py"])

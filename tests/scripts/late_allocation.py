@@ -1,4 +1,4 @@
-"""Stable for twenty steps; then an averaged copy of the model is made for evaluation."""
+"""Stable for twenty steps; then an averaged copy of the model is made, in double precision."""
 
 import copy
 
@@ -15,9 +15,9 @@ for step in range(40):
     optimizer.step()
     optimizer.zero_grad()
     if step == 20:
-        average = copy.deepcopy(model)
+        average = copy.deepcopy(model).double()
     elif average is not None:
         with torch.no_grad():
             for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                kept.lerp_(new, 0.01)
+                kept.lerp_(new.double(), 0.01)
 print("done")

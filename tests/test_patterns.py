@@ -156,7 +156,7 @@ def test_one_long_batch(dryrun, analyze):
 def test_a_copy_of_the_model_late(dryrun, analyze):
     script = SCRIPTS / "late_allocation.py"
     # 8 matrices of 16 MiB: 512 MiB with gradients and Adam's state, of which the step's temporaries take 80 MiB more;
-    # the copy needs 128 MiB and twice that in double precision.
+    # the three copies need 384 MiB.
     job = dryrun(script, gpu="940MiB")
     verdict = analyze(job)
     assert_died(job, verdict, "late_allocation")

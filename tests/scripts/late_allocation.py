@@ -1,13 +1,15 @@
-"""Stable for twenty steps; then an averaged copy of the model is made, in double precision."""
+"""Stable for twenty steps; then three moving averages of the weights are started."""
 
 import copy
 
 import torch
 from torch import nn
 
+DECAYS = (0.99, 0.999, 0.9999)
+
 model = nn.Sequential(*[nn.Linear(2048, 2048) for _ in range(8)]).cuda()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-average = None
+averages = []
 for step in range(40):
     x = torch.randn(64, 2048, device="cuda")
     loss = (model(x) - x).square().mean()
@@ -15,9 +17,9 @@ for step in range(40):
     optimizer.step()
     optimizer.zero_grad()
     if step == 20:
-        average = copy.deepcopy(model).double()
-    elif average is not None:
-        with torch.no_grad():
+        averages = [copy.deepcopy(model) for _ in DECAYS]
+    with torch.no_grad():
+        for average, decay in zip(averages, DECAYS, strict=False):
             for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                kept.lerp_(new.double(), 0.01)
+                kept.lerp_(new, 1 - decay)
 print("done")

@@ -1,6 +1,7 @@
 #include "interpose/python/frame_layout.h"
 
 #include <cstdlib>
+#include <cstring>
 
 namespace oomtrace {
 namespace {
@@ -32,10 +33,29 @@ constexpr FrameLayout kPython312 = {
     .ascii_characters = 40, .compact_characters = 56,
 };
 
+// The same files of CPython 3.13.
+constexpr FrameLayout kPython313 = {
+    .thread_frame = 72, .cframe = -1,
+    .previous = 8, .code = 0, .instruction = 56, .instruction_is_index = false, .owner = 70, .locals = 72,
+    .tag_mask = 0,
+    .filename = 112, .name = 128, .first_line = 68, .bytecode = 200, .variables = 72, .first_traceable = 184,
+    .ascii_characters = 40, .compact_characters = 56,
+};
+
+// The same files of CPython 3.14, where a frame's references are tagged (Include/internal/pycore_stackref.h).
+constexpr FrameLayout kPython314 = {
+    .thread_frame = 72, .cframe = -1,
+    .previous = 8, .code = 0, .instruction = 56, .instruction_is_index = false, .owner = 74, .locals = 80,
+    .tag_mask = 3,
+    .filename = 112, .name = 128, .first_line = 68, .bytecode = 208, .variables = 72, .first_traceable = 192,
+    .ascii_characters = 40, .compact_characters = 56,
+};
+
 }  // namespace
 
 const FrameLayout* FrameLayoutOf(const char* version) {
   if (version[0] != '3' || version[1] != '.') return nullptr;
+  if (strstr(version, "free-threading") != nullptr) return nullptr;  // objects with other headers
   switch (atoi(version + 2)) {
     case 10:
       return &kPython310;
@@ -43,6 +63,10 @@ const FrameLayout* FrameLayoutOf(const char* version) {
       return &kPython311;
     case 12:
       return &kPython312;
+    case 13:
+      return &kPython313;
+    case 14:
+      return &kPython314;
     default:
       return nullptr;
   }

@@ -20,8 +20,9 @@ constexpr char kAccumulateGrad[] = "AccumulateGrad";
 
 class Attributor {
  public:
-  explicit Attributor(Timeline* timeline)
-      : timeline_(*timeline), facts_(FactsOfStacks(*timeline)), fates_(*timeline), paths_(*timeline) {
+  explicit Attributor(Timeline* timeline) : timeline_(*timeline), facts_(FactsOfStacks(*timeline)), fates_(*timeline) {
+    const ModulePaths paths(*timeline);
+    for (const Stack& stack : timeline->stacks) module_of_stack_.emplace_back() = paths.Path(stack.module);
     ApplyRoles(timeline);
     MarkParametersByStack();
     parameter_layouts_.emplace(*timeline);
@@ -51,7 +52,7 @@ class Attributor {
   Timeline& timeline_;
   std::vector<StackFacts> facts_;
   Fates fates_;
-  ModulePaths paths_;
+  std::vector<InternedText> module_of_stack_;
   std::optional<ParameterLayouts> parameter_layouts_;
   SiteHistory history_;
 };
@@ -159,7 +160,7 @@ void Attributor::Run() {
   std::vector<Undecided> undecided;
   for (size_t i = 0; i < timeline_.tensors.size(); ++i) {
     Tensor& tensor = timeline_.tensors[i];
-    if (tensor.module.empty()) tensor.module = paths_.Path(timeline_.stacks[tensor.stack].module);
+    if (tensor.module.empty()) tensor.module = module_of_stack_[tensor.stack];
     const Fate fate = fates_.Of(tensor);
     if (tensor.category == Category::kUnknown) {
       std::optional<Category> category = ByPlace(tensor, fate);

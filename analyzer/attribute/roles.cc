@@ -38,7 +38,7 @@ void ApplyRoles(Timeline* timeline) {
     if (role.bytes > tensor.bytes || Rank(role.category) <= Rank(tensor.category)) continue;
     tensor.category = role.category;
     tensor.name = WithoutWrappers(role.name);
-    tensor.module = ModuleOfParameter(tensor.name);
+    tensor.module = ModuleOfParameter(tensor.name.str());
   }
   for (const HolderInfo& holder : timeline->holders) {
     if (holder.tensor >= 0) timeline->tensors[static_cast<size_t>(holder.tensor)].holder = holder.path;

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "analyzer/timeline/interned_text.h"
+
 namespace oomtrace {
 
 inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
@@ -34,14 +36,23 @@ struct Layout {
   int64_t bytes = 0;  // product of the shape times the element size
 };
 
-enum class Category { kParameter, kGradient, kOptimizerState, kActivation, kInput, kTemporary, kWorkspace, kUnknown };
+enum class Category : uint8_t {
+  kParameter,
+  kGradient,
+  kOptimizerState,
+  kActivation,
+  kInput,
+  kTemporary,
+  kWorkspace,
+  kUnknown
+};
 inline constexpr int kCategories = 8;
 const char* CategoryName(Category category);  // "optimizer_state"
 
-enum class PhaseKind { kSetUp, kForward, kBackward, kOptimizerStep, kEvaluation, kBetweenSteps };
+enum class PhaseKind : uint8_t { kSetUp, kForward, kBackward, kOptimizerStep, kEvaluation, kBetweenSteps };
 const char* PhaseName(PhaseKind phase);  // "optimizer_step"
 
-// One block of the caching allocator from allocation to free.
+// One block of the caching allocator from allocation to free. A long run has millions: keep it small.
 struct Tensor {
   uint64_t address = 0;
   int64_t bytes = 0;  // as rounded by the allocator
@@ -56,16 +67,17 @@ struct Tensor {
   bool backward = false;                // allocated inside the autograd engine
   bool host_copied = false;             // a host-to-device copy arrived in it
   PhaseKind phase = PhaseKind::kSetUp;  // at birth
-  int64_t step = 0;                     // optimizer steps completed at birth
-  int64_t micro_batch = 0;              // backward passes completed since the last step, at birth
-  int64_t died_step = -1;               // steps completed at death, -1: alive at the end
   PhaseKind died_phase = PhaseKind::kSetUp;
+  Category category = Category::kUnknown;  // filled by attribute/
+  int64_t step = 0;                        // optimizer steps completed at birth
+  int64_t micro_batch = 0;                 // backward passes completed since the last step, at birth
+  int64_t died_step = -1;                  // steps completed at death, -1: alive at the end
   // Filled by attribute/.
-  Category category = Category::kUnknown;
-  std::string name;    // parameter or state name, "" where there is none
-  std::string module;  // module path
-  std::string holder;  // Python name that keeps it alive
+  InternedText name;    // parameter or state name, "" where there is none
+  InternedText module;  // module path
+  InternedText holder;  // Python name that keeps it alive
 };
+static_assert(sizeof(Tensor) <= 104);
 
 struct DeviceAllocation {
   uint64_t address = 0;

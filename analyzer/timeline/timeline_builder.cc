@@ -35,13 +35,25 @@ Category CategoryOfRole(trace::TensorRole::Role role) {
   }
 }
 
+// How many tensors a timeline will hold. A vector that grows by doubling would need three times its size at the end.
+class TensorCounter : public EventSink {
+ public:
+  void OnTensorAlloc(const TensorAllocEvent& event) override { ++count_; }
+  size_t count() const { return count_; }
+
+ private:
+  size_t count_ = 0;
+};
+
 class Builder : public EventSink {
  public:
-  explicit Builder(const Tables& tables)
+  Builder(const Tables& tables, size_t tensors)
       : tables_(tables),
         interned_(tables, &timeline_),
         machine_(timeline_.modules),
-        keeps_graph_(GraphKeepingStacks(timeline_)) {}
+        keeps_graph_(GraphKeepingStacks(timeline_)) {
+    timeline_.tensors.reserve(tensors);
+  }
 
   Timeline Finish();
 
@@ -366,7 +378,9 @@ Timeline Builder::Finish() {
 }  // namespace
 
 Timeline BuildTimeline(TraceReader* reader) {
-  Builder builder(reader->tables());
+  TensorCounter counter;
+  reader->ReadEvents(&counter);
+  Builder builder(reader->tables(), counter.count());
   const int64_t events = reader->ReadEvents(&builder);
   Timeline timeline = builder.Finish();
   const FileHeader& header = reader->header();

@@ -39,21 +39,20 @@ def test_the_message_of_an_out_of_memory_adds_up(simulate):
     size = r"([\d.]+) (bytes|KiB|MiB|GiB)"
     said = re.search(
         rf"Tried to allocate {size}\. GPU 0 has a total capacity of {size} of which {size} is free\. "
-        rf"Process \d+ has {size} memory in use\. Including non-PyTorch memory, this process has {size} memory in use\. "
+        rf"Process \d+ has {size} memory in use\. "
+        rf"Including non-PyTorch memory, this process has {size} memory in use\. "
         rf"Of the allocated memory {size} is allocated by PyTorch",
         out,
     ).groups()
     expected = [300 << 20, total, free, GIB, reserved + (256 << 20), allocated]
-    for (number, unit), value in zip(zip(said[::2], said[1::2]), expected, strict=True):
+    for number, unit, value in zip(said[::2], said[1::2], expected, strict=True):
         low, high = printed(number, unit)
         assert low <= value <= high, (number, unit, value)
 
 
 @pytest.mark.parametrize("allocator", ["", "expandable_segments:True", "backend:cudaMallocAsync"])
 def test_every_allocator_fills_the_card_and_gives_it_back(simulate, allocator):
-    out, _ = simulate(
-        FILL, OOMTRACE_SIM_GPU="8GiB", OOMTRACE_SIM_CONTEXT="256MiB", PYTORCH_ALLOC_CONF=allocator
-    )
+    out, _ = simulate(FILL, OOMTRACE_SIM_GPU="8GiB", OOMTRACE_SIM_CONTEXT="256MiB", PYTORCH_ALLOC_CONF=allocator)
     blocks, free, total, _, reserved = map(int, re.search(r"numbers (.*)", out).group(1).split())
     assert blocks == (8 * GIB - (256 << 20)) // (300 << 20)
     assert free == total - (256 << 20) - reserved

@@ -84,9 +84,7 @@ def main():
                 lists.setdefault(soname, set()).add(name)
         for name in looked_up_names(library):
             lists.setdefault("libnvidia-ml.so.1", set()).add(name)
-    lists.setdefault("libcuda.so.1", set()).update(
-        declared_functions(options.cuda_include / "cuda.h", "CUresult")
-    )
+    lists.setdefault("libcuda.so.1", set()).update(declared_functions(options.cuda_include / "cuda.h", "CUresult"))
     lists.setdefault("libcudart.so.13", set()).update(
         declared_functions(options.cuda_include / "cuda_runtime_api.h", "cudaError_t")
     )

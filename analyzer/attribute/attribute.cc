@@ -117,9 +117,11 @@ std::optional<Category> Attributor::OfForward(const Tensor& tensor, const Fate& 
 
 std::optional<Category> Attributor::OfBackward(const Tensor& tensor, const Fate& fate) const {
   if (!fate.decided()) return std::nullopt;
-  // Gradients are on inside a backward where a checkpoint computes its forward again.
-  if (fate.within) return tensor.grad_mode ? Category::kActivation : Category::kTemporary;
-  return ParameterShaped(tensor) ? Category::kGradient : Category::kUnknown;
+  if (fate.outlived && ParameterShaped(tensor)) return Category::kGradient;
+  // Gradients are on inside a backward where a checkpoint computes its forward again, and where the backward is itself
+  // to be differentiated (create_graph).
+  if (tensor.grad_mode) return Category::kActivation;
+  return fate.within ? Category::kTemporary : Category::kUnknown;
 }
 
 std::optional<Category> Attributor::OfOptimizer(const Tensor& tensor, const Fate& fate) const {

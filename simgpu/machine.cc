@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +38,7 @@ Machine::Machine() : settings_(ReadSettings([](const char* name) -> const char* 
 }
 
 Refusal Machine::CheckUsable() const {
-  if (devices_.empty()) return Refusal::kNoDevice;
+  if (device_count() == 0) return Refusal::kNoDevice;
   if (lost_by_fork.load(std::memory_order_relaxed)) return Refusal::kNotInitialized;
   return Refusal::kNone;
 }
@@ -55,13 +56,18 @@ Refusal Machine::RequireContext(int index) {
   return Refusal::kNone;
 }
 
+int Machine::VisibleIndex(int number) const {
+  const auto it = std::find(settings_.visible.begin(), settings_.visible.end(), number);
+  return it == settings_.visible.end() ? -1 : static_cast<int>(it - settings_.visible.begin());
+}
+
 int Machine::chosen_device() { return chosen; }
 void Machine::choose_device(int index) { chosen = index; }
 
-void Machine::Uuid(int index, unsigned char (&bytes)[16]) {
+void Machine::Uuid(int number, unsigned char (&bytes)[16]) {
   std::memset(bytes, 0, sizeof bytes);
   std::memcpy(bytes, "oomtrace-sim", 12);
-  bytes[15] = static_cast<unsigned char>(index + 1);
+  bytes[15] = static_cast<unsigned char>(number + 1);
 }
 
 void Log(const char* format, ...) {

@@ -32,9 +32,17 @@ class Machine {
   static Machine& Get();
 
   const Settings& settings() const { return settings_; }
-  int device_count() const { return static_cast<int>(devices_.size()); }
-  DeviceMemory& device(int index) { return *devices_[index]; }
+  // The devices that CUDA_VISIBLE_DEVICES shows: the runtime's and the driver's numbers.
+  int device_count() const { return static_cast<int>(settings_.visible.size()); }
+  DeviceMemory& device(int index) { return *devices_[settings_.visible[index]]; }
   bool valid(int index) const { return index >= 0 && index < device_count(); }
+
+  // All devices of the machine: NVML's numbers.
+  int machine_device_count() const { return static_cast<int>(devices_.size()); }
+  DeviceMemory& machine_device(int number) { return *devices_[number]; }
+  int MachineNumber(int index) const { return settings_.visible[index]; }
+  // The visible device with that number, -1: hidden or none.
+  int VisibleIndex(int number) const;
 
   // kNoDevice if there is none, kNotInitialized in a child forked after CUDA was used.
   Refusal CheckUsable() const;
@@ -48,10 +56,9 @@ class Machine {
   static int current_device() { return chosen_device() < 0 ? 0 : chosen_device(); }
   DeviceMemory& current() { return device(current_device()); }
 
-  // The PCI address by which the runtime, the driver and NVML name a device: "00000000:01:00.0" has bus 1.
-  static int PciBus(int index) { return index + 1; }
-  // 16 bytes, the same for the runtime, the driver and NVML.
-  static void Uuid(int index, unsigned char (&bytes)[16]);
+  // By a device's number in the machine: the PCI bus and the UUID by which the runtime, the driver and NVML name it.
+  static int PciBus(int number) { return number + 1; }
+  static void Uuid(int number, unsigned char (&bytes)[16]);
 
   // A fresh opaque handle, never 0 and never an address of memory.
   uintptr_t NewHandle() { return handles_.fetch_add(16, std::memory_order_relaxed); }

@@ -19,6 +19,25 @@ bool ReadBytes(const char* (*get)(const char*), const char* name, int64_t* bytes
   return true;
 }
 
+// CUDA_VISIBLE_DEVICES: numbers, up to the first entry that names no device. Unset: all.
+std::vector<int> VisibleDevices(const char* list, int devices) {
+  std::vector<int> visible;
+  if (list == nullptr) {
+    for (int i = 0; i < devices; ++i) visible.push_back(i);
+    return visible;
+  }
+  for (const char* at = list; *at != '\0';) {
+    char* end = nullptr;
+    const long number = std::strtol(at, &end, 10);
+    if (end == at || number < 0 || number >= devices) break;
+    visible.push_back(static_cast<int>(number));
+    while (*end == ' ') ++end;
+    if (*end != ',') break;
+    at = end + 1;
+  }
+  return visible;
+}
+
 }  // namespace
 
 Settings ReadSettings(const char* (*get)(const char* name)) {
@@ -52,6 +71,7 @@ Settings ReadSettings(const char* (*get)(const char* name)) {
     settings.devices = static_cast<int>(value);
   }
   if (settings.devices > 0) settings.gpu = gpu;
+  settings.visible = VisibleDevices(get("CUDA_VISIBLE_DEVICES"), settings.devices);
   return settings;
 }
 

@@ -5,6 +5,7 @@
 //   OOMTRACE_SIM_OTHER     held by other processes
 //   OOMTRACE_SIM_CONTEXT   taken by this process's CUDA context
 //   OOMTRACE_SIM_DEVICES   number of devices, all alike
+//   CUDA_VISIBLE_DEVICES   as for real devices: "2,3" shows two of them, in that order, "" none
 //   OOMTRACE_SIM_LOG       1: calls that change memory, and every call not simulated, go to stderr
 //
 // Sizes are bytes, or carry a unit ("1.97GiB").
@@ -12,6 +13,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "simgpu/devices.h"
 #include "simgpu/memory.h"
@@ -21,7 +23,8 @@ namespace oomtrace::simgpu {
 struct Settings {
   std::optional<GpuModel> gpu;  // std::nullopt: no device
   DeviceMemory::Config memory;
-  int devices = 0;
+  int devices = 0;           // in the machine; NVML counts these
+  std::vector<int> visible;  // those that CUDA shows, by their number in the machine
   bool log = false;
   std::string error;  // what is wrong with the environment; then there is no device
 };

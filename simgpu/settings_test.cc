@@ -61,6 +61,18 @@ TEST(Settings, NonsenseIsSaidAndLeavesNoDevice) {
   }
 }
 
+TEST(Settings, CudaVisibleDevicesSelectsAndOrders) {
+  const auto visible = [](const char* list) {
+    return Read({{"OOMTRACE_SIM_GPU", "t4"}, {"OOMTRACE_SIM_DEVICES", "4"}, {"CUDA_VISIBLE_DEVICES", list}}).visible;
+  };
+  EXPECT_EQ(visible("2,0"), (std::vector<int>{2, 0}));
+  EXPECT_EQ(visible("1"), std::vector<int>{1});
+  EXPECT_EQ(visible("0,9,1"), std::vector<int>{0});
+  EXPECT_EQ(visible("-1"), std::vector<int>{});
+  EXPECT_EQ(visible(""), std::vector<int>{});
+  EXPECT_EQ(Read({{"OOMTRACE_SIM_GPU", "t4"}, {"OOMTRACE_SIM_DEVICES", "2"}}).visible, (std::vector<int>{0, 1}));
+}
+
 TEST(Settings, ZeroDevicesMeansNone) {
   const Settings settings = Read({{"OOMTRACE_SIM_GPU", "t4"}, {"OOMTRACE_SIM_DEVICES", "0"}});
   EXPECT_FALSE(settings.gpu);

@@ -64,7 +64,7 @@ SIMGPU_API CUresult cuDeviceGetName(char* name, int length, CUdevice device) {
 SIMGPU_API CUresult cuDeviceGetUuid_v2(CUuuid* uuid, CUdevice device) {
   if (const CUresult result = CheckDevice(device)) return result;
   unsigned char bytes[16];
-  Machine::Uuid(device, bytes);
+  Machine::Uuid(Machine::Get().MachineNumber(device), bytes);
   std::memcpy(uuid->bytes, bytes, sizeof bytes);
   return CUDA_SUCCESS;
 }

@@ -56,11 +56,11 @@ void* HandleOf(int index) { return reinterpret_cast<void*>(static_cast<uintptr_t
 // -1: not a device.
 int IndexOf(const void* handle) {
   const int index = static_cast<int>(reinterpret_cast<uintptr_t>(handle)) - 1;
-  return Machine::Get().valid(index) ? index : -1;
+  return index >= 0 && index < Machine::Get().machine_device_count() ? index : -1;
 }
 
 int Give(int index, void** handle) {
-  if (!Machine::Get().valid(index)) return kNotFound;
+  if (index < 0 || index >= Machine::Get().machine_device_count()) return kNotFound;
   *handle = HandleOf(index);
   return kSuccess;
 }
@@ -69,7 +69,7 @@ template <typename Process>
 int ListProcesses(void* device, unsigned* count, Process* processes) {
   const int index = IndexOf(device);
   if (index < 0) return kInvalidArgument;
-  const DeviceMemory& memory = Machine::Get().device(index);
+  const DeviceMemory& memory = Machine::Get().machine_device(index);
   Process found[2] = {};
   unsigned n = 0;
   if (memory.other() > 0) {
@@ -95,7 +95,7 @@ int CopyText(char* to, unsigned length, const char* text) {
 
 }  // namespace
 
-SIMGPU_API int nvmlInit_v2() { return Machine::Get().device_count() > 0 ? kSuccess : kDriverNotLoaded; }
+SIMGPU_API int nvmlInit_v2() { return Machine::Get().machine_device_count() > 0 ? kSuccess : kDriverNotLoaded; }
 SIMGPU_API int nvmlInit() { return nvmlInit_v2(); }
 SIMGPU_API int nvmlInitWithFlags(unsigned) { return nvmlInit_v2(); }
 SIMGPU_API int nvmlShutdown() { return kSuccess; }
@@ -149,7 +149,7 @@ SIMGPU_API int nvmlSystemGetProcessName(unsigned pid, char* name, unsigned lengt
 }
 
 SIMGPU_API int nvmlDeviceGetCount_v2(unsigned* count) {
-  *count = static_cast<unsigned>(Machine::Get().device_count());
+  *count = static_cast<unsigned>(Machine::Get().machine_device_count());
   return kSuccess;
 }
 
@@ -182,7 +182,7 @@ SIMGPU_API int nvmlDeviceGetUUID(void* device, char* uuid, unsigned length) {
 }
 
 SIMGPU_API int nvmlDeviceGetHandleByUUID(const char* uuid, void** handle) {
-  for (int i = 0; i < Machine::Get().device_count(); ++i) {
+  for (int i = 0; i < Machine::Get().machine_device_count(); ++i) {
     char text[64];
     if (nvmlDeviceGetUUID(HandleOf(i), text, sizeof text) == kSuccess && std::strcmp(text, uuid) == 0) {
       return Give(i, handle);
@@ -206,7 +206,7 @@ SIMGPU_API int nvmlDeviceGetName(void* device, char* name, unsigned length) {
 SIMGPU_API int nvmlDeviceGetMemoryInfo(void* device, MemoryV1* info) {
   const int index = IndexOf(device);
   if (index < 0) return kInvalidArgument;
-  const DeviceMemory& memory = Machine::Get().device(index);
+  const DeviceMemory& memory = Machine::Get().machine_device(index);
   info->total = static_cast<unsigned long long>(memory.total());
   info->free = static_cast<unsigned long long>(memory.free());
   info->used = info->total - info->free;

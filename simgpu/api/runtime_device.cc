@@ -18,7 +18,8 @@ cudaDeviceProp Properties(int index) {
   cudaDeviceProp p = {};
   std::snprintf(p.name, sizeof p.name, "%s", gpu.marketing_name);
   unsigned char uuid[16];
-  Machine::Uuid(index, uuid);
+  const int number = Machine::Get().MachineNumber(index);
+  Machine::Uuid(number, uuid);
   std::memcpy(p.uuid.bytes, uuid, sizeof uuid);
   p.totalGlobalMem = static_cast<size_t>(Machine::Get().device(index).total());
   p.sharedMemPerBlock = 48 << 10;
@@ -48,7 +49,7 @@ cudaDeviceProp Properties(int index) {
   p.hostRegisterSupported = p.memoryPoolsSupported = p.unifiedFunctionPointers = 1;
   p.clusterLaunch = gpu.capability_major >= 9;
   p.asyncEngineCount = 2;
-  p.pciBusID = Machine::PciBus(index);
+  p.pciBusID = Machine::PciBus(number);
   p.memoryBusWidth = gpu.bus_width;
   p.l2CacheSize = gpu.l2_bytes;
   p.persistingL2CacheMaxSize = gpu.l2_bytes / 16 * 11;  // 11/16 of the cache, as on GA100
@@ -240,7 +241,8 @@ SIMGPU_API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribu
 
 SIMGPU_API cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int device) {
   if (!Machine::Get().valid(device)) return Return(cudaErrorInvalidDevice);
-  std::snprintf(id, static_cast<size_t>(length), "0000:%02x:00.0", Machine::PciBus(device));
+  std::snprintf(id, static_cast<size_t>(length), "0000:%02x:00.0",
+                Machine::PciBus(Machine::Get().MachineNumber(device)));
   return Return(cudaSuccess);
 }
 
@@ -248,7 +250,7 @@ SIMGPU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* id) {
   unsigned domain = 0;
   unsigned bus = 0;
   if (std::sscanf(id, "%x:%x", &domain, &bus) != 2) return Return(cudaErrorInvalidValue);
-  *device = static_cast<int>(bus) - Machine::PciBus(0);
+  *device = Machine::Get().VisibleIndex(static_cast<int>(bus) - Machine::PciBus(0));
   return Return(Machine::Get().valid(*device) ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
@@ -291,7 +293,7 @@ SIMGPU_API cudaError_t cudaDeviceSetLimit(cudaLimit, size_t) { return Return(Mac
 SIMGPU_API cudaError_t cudaDeviceSetCacheConfig(cudaFuncCache) { return Return(Machine::Get().CheckUsable()); }
 
 SIMGPU_API cudaError_t cudaDriverGetVersion(int* version) {
-  *version = Machine::Get().device_count() > 0 ? kCudaVersion : 0;  // 0: no driver
+  *version = Machine::Get().machine_device_count() > 0 ? kCudaVersion : 0;  // 0: no driver
   return Return(cudaSuccess);
 }
 

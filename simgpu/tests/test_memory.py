@@ -152,6 +152,17 @@ def test_devices_are_separate(simulate):
     assert second == str([8 * GIB, 7 * GIB - (2 << 20), 8 * GIB - (2 << 20)])
 
 
+def test_cuda_visible_devices_is_obeyed(simulate):
+    script = """
+        import torch
+        print(torch.cuda.device_count())
+        if torch.cuda.device_count():
+            print(torch.cuda.get_device_properties(0).pci_bus_id, torch.zeros(1, device="cuda").item())
+    """
+    assert simulate(script, OOMTRACE_SIM_DEVICES=4, CUDA_VISIBLE_DEVICES="2,3")[0] == "2\n3 0.0\n"
+    assert simulate(script, OOMTRACE_SIM_DEVICES=4, CUDA_VISIBLE_DEVICES="")[0] == "0\n"
+
+
 def test_values_follow_the_data_rule(simulate):
     out, _ = simulate(
         """

@@ -46,7 +46,7 @@ bench:
 	@scripts/bench
 
 fuzz:
-	@scripts/setup test
+	@scripts/setup fuzz
 	@scripts/fuzz
 
 clean:

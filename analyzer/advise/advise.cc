@@ -10,6 +10,7 @@
 #include "analyzer/advise/batch_flags.h"
 #include "analyzer/advise/predict.h"
 #include "analyzer/diagnose/causes.h"
+#include "analyzer/diagnose/culprit.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 
@@ -33,7 +34,7 @@ class Advisor {
  public:
   explicit Advisor(Diagnosis& d)
       : d_(d), facts_(d.facts), t_(*d.facts.timeline), predictor_(d), flags_(FindBatchFlags(t_.process.arguments)) {
-    killed_at_ = facts_.oom ? facts_.device.tensors() + facts_.device.cache() + facts_.oom->requested : 0;
+    killed_at_ = facts_.oom ? facts_.device.tensors() + facts_.device.cache() + facts_.requested : 0;
   }
 
   void Run() {
@@ -54,11 +55,13 @@ class Advisor {
         Logits();
         Checkpointing();
         OptimizerState();
+        OptimizerTemporaries();
       }
       if (pattern == "late_allocation") MoveLateAllocation();
     } else if (d_.leak.found && d_.leak.boundaries_are_steps) {
       StopLeak();
     }
+    DropHopeless();
     Rank();
     for (report::Fix& fix : fixes_) *d_.report.add_fixes() = std::move(fix);
   }
@@ -88,7 +91,7 @@ class Advisor {
     return fixes_.back();
   }
 
-  std::string Where() const { return ShortSite(SiteOf(t_, facts_.oom->stack)); }
+  std::string Where() const { return ShortSite(RefusalSite(facts_)); }
 
   // ---- leaks
 
@@ -148,7 +151,7 @@ class Advisor {
     if (!Has("memory_limit")) return;
     Prediction p;
     p.reserved = killed_at_;
-    p.headroom = facts_.device.free() - facts_.oom->requested;
+    p.headroom = facts_.device.free() - facts_.requested;
     p.fits = p.headroom >= 0;
     Add("raise_memory_limit", "Raise the process's memory limit",
         "raise or remove torch.cuda.set_per_process_memory_fraction: the device itself had room", p,
@@ -349,6 +352,24 @@ class Advisor {
         Less(saving), "a dependency; slightly different updates");
   }
 
+  // What a step makes beside state: copies of all gradients or parameters at once, as the foreach implementations do.
+  void OptimizerTemporaries() {
+    if (facts_.oom->phase != PhaseKind::kOptimizerStep) return;
+    int64_t temporary = 0;
+    for (const uint32_t i : facts_.live) {
+      const Tensor& tensor = t_.tensors[i];
+      if (tensor.phase == PhaseKind::kOptimizerStep && tensor.category == Category::kTemporary)
+        temporary += tensor.bytes;
+    }
+    if (!Worth(temporary)) return;
+    const States& states = predictor_.states();
+    Prediction p = predictor_.Of(std::max(states.total(), facts_.device.tensors() - temporary), /*expandable=*/true);
+    Add("fused_optimizer", "Step without temporaries",
+        absl::StrCat("pass fused=True (or foreach=False) to ",
+                     states.optimizer_type.empty() ? "the optimizer" : states.optimizer_type),
+        p, "fused: none; foreach=False: a slower step");
+  }
+
   void MoveLateAllocation() {
     Prediction p = Less(0);
     int64_t before = 0;
@@ -364,12 +385,23 @@ class Advisor {
 
   // ---- ranking
 
+  // What misses by more than a quarter of the card is no help, nor is what saves next to nothing and does not fit.
+  // The smallest micro-batch stays: that not even it fits is worth knowing.
+  void DropHopeless() {
+    std::erase_if(fixes_, [&](const report::Fix& fix) {
+      if (fix.fits()) return false;
+      if (fix.id() == "micro_batch") return predictor_.demand().carrying > 0 && !Worth(predictor_.demand().carrying);
+      return 4 * -fix.headroom() > Total() || !Worth(fix.saving());
+    });
+  }
+
   // The order of equal fit: a setting, a flag, an edit, somebody else's processes.
   static int Effort(const report::Fix& fix) {
     static const std::vector<std::string> kOrder = {"detach",
                                                     "move_to_cpu",
                                                     "no_grad",
                                                     "raise_memory_limit",
+                                                    "fused_optimizer",
                                                     "expandable_segments",
                                                     "evaluation_batch",
                                                     "bound_batch",

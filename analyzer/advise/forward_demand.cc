@@ -4,23 +4,27 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/site.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
 
 constexpr double kCompiledReuse = 1.5;
 constexpr double kUnknownProgress = 2.0;
+// Without gradients layers give their memory back: the rest of a forward needs little more than its part did.
+constexpr double kRestOfEvaluation = 1.25;
 // Gradients of activations during backward, beside what the forward keeps.
 constexpr double kBackwardShare = 1.15;
 // Bytes for each element of the logits at the peak of the loss. Eager, 16-bit: the logits, an fp32 copy, its
 // log-softmax and one gradient (2 + 4 + 4 + 2); eager, 32-bit: logits, log-softmax and gradient. A compiled loss fuses
-// the copy away: logits, gradient and one fp32 buffer.
+// the copies away and needs three 16-bit ones.
 constexpr int64_t kEagerLogitsBytes = 12;
-constexpr int64_t kCompiledLogitsBytes = 8;
+constexpr int64_t kCompiledLogitsBytes = 6;
 
 int64_t Elements(const std::vector<int64_t>& shape) {
   int64_t n = 1;
@@ -63,8 +67,10 @@ Window ForwardInWork(const Facts& facts, const Batch& batch) {
       phase_begin = mark.time;
     }
   }
-  const std::vector<int64_t> arrivals = Arrivals(facts, batch);
   Window window{phase_begin, facts.moment, false};
+  // In training the next batch may be fetched before the backward of this one.
+  if (facts.oom->phase != PhaseKind::kEvaluation) return window;
+  const std::vector<int64_t> arrivals = Arrivals(facts, batch);
   if (arrivals.size() >= 2 && PhaseAt(t, arrivals.back()) == facts.oom->phase) {
     // An evaluation's earlier iteration of the same shape ran whole.
     window = {arrivals[arrivals.size() - 2], arrivals.back(), true};
@@ -89,34 +95,66 @@ bool BlockOf(const std::string& path, std::string& list, int64_t& index) {
   return false;
 }
 
-// How many times as much the whole forward keeps as the part that ran: by the longest list of like modules. 0: unknown.
-double RestOfForward(const Facts& facts, const Window& window) {
+// The share of the leaf modules that the forward in work has been through. 0: nothing was made inside a module.
+double ShareOfLeaves(const Timeline& t, const Window& window) {
+  std::set<std::string> leaves;
+  for (const Module& module : t.modules) {
+    if (!module.path.empty()) leaves.insert(WithoutWrappers(module.path));
+  }
+  for (auto it = leaves.begin(); it != leaves.end();) {
+    const auto next = std::next(it);
+    const bool parent = next != leaves.end() && next->compare(0, it->size() + 1, *it + ".") == 0;
+    it = parent ? leaves.erase(it) : next;
+  }
+  std::set<std::string> visited;
+  for (const Tensor& tensor : t.tensors) {
+    if (tensor.born > window.end) break;
+    if (tensor.born >= window.begin && leaves.contains(tensor.module)) visited.insert(tensor.module);
+  }
+  return leaves.empty() ? 0 : static_cast<double>(visited.size()) / static_cast<double>(leaves.size());
+}
+
+// What the whole forward keeps, given `bytes_of` the part that ran, in bytes that carry the batch: by the longest list
+// of like modules (the blocks of a transformer), where the block in work does not count; else by the share of the
+// modules that ran. 0: the trace does not tell.
+double WholeForward(const Facts& facts, const Window& window, const std::vector<const Tensor*>& part, int64_t bytes) {
   const Timeline& t = *facts.timeline;
   std::map<std::string, std::set<int64_t>> lists;
   std::string list;
   int64_t index = 0;
   for (const Module& module : t.modules) {
-    if (BlockOf(module.path, list, index)) lists[list].insert(index);
+    if (BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
   }
   std::string longest;
   for (const auto& [name, members] : lists) {
     if (longest.empty() || members.size() > lists[longest].size()) longest = name;
   }
-  if (longest.empty() || lists[longest].size() < 3) return 0;
-  int64_t reached = -1;
-  for (const Tensor& tensor : t.tensors) {
-    if (tensor.born < window.begin || tensor.born > window.end) continue;
-    if (BlockOf(tensor.module, list, index) && list == longest) reached = std::max(reached, index);
+  std::map<int64_t, int64_t> by_block;
+  for (const Tensor* tensor : part) {
+    if (!longest.empty() && BlockOf(tensor->module, list, index) && list == longest) by_block[index] += tensor->bytes;
   }
-  if (reached < 0) return 0;
-  const double all = static_cast<double>(lists[longest].size());
-  // The block in work counts as not begun.
-  return reached == 0 ? all : all / static_cast<double>(reached);
+  constexpr size_t kFewestBlocks = 4;  // shorter lists are stages of unlike size, as a ResNet's
+  if (!by_block.empty() && lists[longest].size() >= kFewestBlocks) {
+    const auto in_work = std::prev(by_block.end());
+    int64_t done = 0, blocks = 0;
+    for (auto it = by_block.begin(); it != in_work; ++it, ++blocks) done += it->second;
+    const double each = blocks > 0 ? std::max<double>(static_cast<double>(done) / static_cast<double>(blocks), 0)
+                                   : static_cast<double>(in_work->second) * kUnknownProgress;
+    return static_cast<double>(bytes - done - in_work->second) + each * static_cast<double>(lists[longest].size());
+  }
+  const double share = ShareOfLeaves(t, window);
+  return share > 0 ? static_cast<double>(bytes) / share : 0;
 }
 
-// Rows of the widest output layer (a vocabulary), 0: none.
+// Rows of the widest output layer (a vocabulary), 0: none. A table of embeddings alone is not an output.
 int64_t Vocabulary(const Facts& facts) {
   const Timeline& t = *facts.timeline;
+  const bool has_head = std::any_of(t.modules.begin(), t.modules.end(), [](const Module& module) {
+    if (!absl::StrContains(module.type, "Linear")) return false;
+    return absl::StrContains(module.path, "head") || absl::StrContains(module.path, "out") ||
+           absl::StrContains(module.path, "decoder") || absl::StrContains(module.path, "logits");
+  });
+  if (!has_head) return 0;
   int64_t rows = 0;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
@@ -161,6 +199,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   bool logits_seen = IsLogits(t, facts.oom->layout);
   int64_t logits_elements = logits_seen ? Elements(t.layouts[facts.oom->layout].shape) : 0;
   int64_t live_logits = 0, live = 0, made = 0;
+  std::vector<const Tensor*> part;  // of the forward in work
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born > window.end) break;
     if (tensor.device != t.device || IsParameterState(tensor.category)) continue;
@@ -178,6 +217,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
     }
     if (alive) live += tensor.bytes;
     if (tensor.born >= window.begin) made += tensor.bytes;
+    if (evaluation ? tensor.born >= window.begin : alive) part.push_back(&tensor);
   }
   const bool refused_carries = facts.oom->layout != 0 && carriers.Carries(t.layouts[facts.oom->layout].shape);
   const bool refused_logits = IsLogits(t, facts.oom->layout);
@@ -186,17 +226,19 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
     made += facts.refused;
   }
   const bool reached_end = window.whole || logits_seen || facts.oom->phase == PhaseKind::kBackward;
-  double rest = 1.0;
-  if (!reached_end) {
-    const double by_modules = RestOfForward(facts, window);
-    rest = by_modules > 0 ? by_modules : kUnknownProgress;
-  }
   const double reuse = compiled ? kCompiledReuse : 1.0;
-  double kept = (evaluation ? static_cast<double>(made) * reuse : static_cast<double>(live)) * rest;
-  // An evaluation of the same batch that ran whole before knows more than an unknown share of a forward.
-  const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers);
-  if (evaluated > 0 && rest == kUnknownProgress) {
-    kept = std::max(static_cast<double>(live), static_cast<double>(evaluated) * reuse);
+  double kept = evaluation ? static_cast<double>(made) * reuse : static_cast<double>(live);
+  if (!reached_end) {
+    const double whole = compiled ? 0 : WholeForward(facts, window, part, evaluation ? made : live);
+    // An evaluation of the same batch that ran whole before knows more than an unknown share of a forward.
+    const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers);
+    if (whole > 0) {
+      kept = std::max(kept, whole * reuse);
+    } else if (evaluated > 0) {
+      kept = std::max(kept, static_cast<double>(evaluated) * reuse);
+    } else {
+      kept *= kUnknownProgress;
+    }
   }
   kept *= kBackwardShare;
   const int64_t vocabulary = Vocabulary(facts);
@@ -223,9 +265,7 @@ Demand EstimateEvaluation(const Facts& facts, const BatchCarriers& carriers) {
   (carries ? demand.carrying : demand.fixed) += facts.refused;
   const bool logits = IsLogits(t, facts.oom->layout);
   if (!logits) {
-    const double rest = RestOfForward(facts, ForwardInWork(facts, InferBatch(t, facts.moment)));
-    // Without gradients layers give their memory back, so that the rest of the forward needs little more.
-    demand.carrying = static_cast<int64_t>(static_cast<double>(demand.carrying) * (rest > 0 ? 1.25 : 1.5));
+    demand.carrying = static_cast<int64_t>(static_cast<double>(demand.carrying) * kRestOfEvaluation);
   } else {
     demand.carrying += facts.refused;  // the loss makes a copy
   }

@@ -63,7 +63,7 @@ class Ranking {
     if (facts_.refused > usable) {
       Add("single_allocation_exceeds_card", "one tensor is larger than all the memory this process can have", 0.96);
     }
-    if (facts_.oom->from_caching_allocator && facts_.device.free() > facts_.oom->requested + (int64_t{64} << 20)) {
+    if (facts_.oom->from_caching_allocator && facts_.device.free() > facts_.requested + (int64_t{64} << 20)) {
       Add("memory_limit", "the process runs under a memory limit (set_per_process_memory_fraction)", 0.8);
     }
     int64_t logits = IsLogits(t_, facts_.oom->layout) ? facts_.refused : 0;
@@ -139,7 +139,7 @@ class Ranking {
 
   void AddOutside() {
     const int64_t others = facts_.device.other_processes();
-    const int64_t short_of = facts_.oom->requested - facts_.device.free();
+    const int64_t short_of = facts_.requested - facts_.device.free();
     if (Is("other_process")) {
       Add("other_process_memory", "another process holds the memory", 0.95);
     } else if (others > 0 && Share(others, facts_.device.total()) > 0.02) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/site.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -47,6 +48,11 @@ std::string HolderOf(const Timeline& timeline, const Leak& leak) {
   return "";
 }
 
+bool IsUserStack(const Timeline& timeline, uint32_t stack) {
+  const Frame* frame = stack < timeline.stacks.size() ? UserFrame(timeline, stack) : nullptr;
+  return frame && IsUserFile(frame->file);
+}
+
 // What a graph's parts are named by: the module for what a forward keeps, else the line.
 std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std::string& site) {
   switch (tensor.category) {
@@ -60,6 +66,16 @@ std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std:
 }
 
 }  // namespace
+
+Frame RefusalSite(const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  if (!facts.oom || IsUserStack(t, facts.oom->stack)) return facts.oom ? SiteOf(t, facts.oom->stack) : Frame();
+  for (auto it = t.tensors.rbegin(); it != t.tensors.rend(); ++it) {
+    if (it->born <= facts.moment && it->phase == facts.oom->phase && IsUserStack(t, it->stack))
+      return SiteOf(t, it->stack);
+  }
+  return SiteOf(t, facts.oom->stack);
+}
 
 report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern& pattern) {
   const Timeline& t = *facts.timeline;
@@ -77,7 +93,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern&
     if (largest) FromTensor(t, *largest, culprit);
     return culprit;
   }
-  SetSite(SiteOf(t, facts.oom->stack), culprit);
+  SetSite(RefusalSite(facts), culprit);
   SetLayout(t.layouts[facts.oom->layout], culprit);
   culprit.set_bytes(facts.refused);
   culprit.set_module(ModulePath(t, facts.oom->stack));

@@ -7,6 +7,10 @@
 
 namespace oomtrace {
 
+// The user's line behind the refusal. The autograd engine's threads run no line of the user's: there it is the last
+// line of the user's seen in the same phase (the call of backward).
+Frame RefusalSite(const Facts& facts);
+
 // For a leak the line that made the largest of the tensors that stay, and their holder where the trace names it; for
 // any other death the tensor that did not fit; for a healthy run the largest tensor at the peak.
 report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern& pattern);

@@ -68,7 +68,7 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
   const Timeline& t = *facts.timeline;
   const OutOfMemory& oom = *facts.oom;
   out.set_happened(true);
-  out.set_requested(oom.requested);
+  out.set_requested(facts.requested);
   out.set_tensor_bytes(facts.refused);
   out.mutable_shape()->Assign(t.layouts[oom.layout].shape.begin(), t.layouts[oom.layout].shape.end());
   out.set_dtype(t.layouts[oom.layout].dtype);
@@ -101,7 +101,6 @@ void FillTrace(const Timeline& t, report::Trace& trace) {
 }
 
 std::vector<std::string> Unknowns(const Facts& facts) {
-  const Timeline& t = *facts.timeline;
   std::vector<std::string> unknown = facts.notes;
   const int64_t untyped = facts.category[static_cast<int>(Category::kUnknown)];
   if (untyped * 50 > facts.device.tensors() && untyped > 0) {
@@ -115,7 +114,7 @@ std::vector<std::string> Unknowns(const Facts& facts) {
     unknown.push_back(
         "The shape of the tensor that did not fit: it was asked for without one (a workspace or a library's buffer).");
   }
-  if (facts.oom && SiteOf(t, facts.oom->stack).file.empty()) {
+  if (facts.oom && RefusalSite(facts).file.empty()) {
     unknown.push_back(
         "The line that asked: the thread had no Python stack to read (the autograd engine's own thread, for "
         "instance).");
@@ -131,7 +130,7 @@ std::string Summary(const Diagnosis& d) {
                         d.leak.found && d.leak.boundaries_are_steps ? "; but memory grows step by step." : ".");
   }
   const std::string phase = absl::StrReplaceAll(PhaseName(facts.oom->phase), {{"_", " "}});
-  const Frame where = SiteOf(*facts.timeline, facts.oom->stack);
+  const Frame where = RefusalSite(facts);
   std::string tensor = facts.oom->layout != 0 ? Shape(facts.timeline->layouts[facts.oom->layout].shape,
                                                       facts.timeline->layouts[facts.oom->layout].dtype)
                                               : std::string("a buffer");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "analyzer/replay/caching_allocator.h"
 #include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
@@ -151,6 +152,7 @@ Facts GatherFacts(const Timeline& timeline) {
   if (facts.oom) {
     const int64_t shaped = timeline.layouts.empty() ? 0 : timeline.layouts[facts.oom->layout].bytes;
     facts.refused = shaped > 0 ? shaped : facts.oom->requested;
+    facts.requested = facts.oom->from_caching_allocator ? SegmentSize(facts.oom->requested) : facts.oom->requested;
   }
   FindPeak(timeline, facts);
   facts.moment = facts.oom ? facts.oom->time : facts.peak_time;

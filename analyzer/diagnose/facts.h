@@ -18,6 +18,7 @@ struct Facts {
   int64_t moment = 0;                // ns: the death, else the peak
   std::vector<uint32_t> live;        // tensors of the device alive at `moment`, as indices into Timeline::tensors
   int64_t refused = 0;               // bytes of the tensor that did not fit
+  int64_t requested = 0;             // bytes asked of the device for it: a segment of PyTorch's allocator
   int64_t peak = 0;                  // highest bytes in tensors, the refused tensor included
   int64_t peak_time = 0;
   int64_t peak_reserved = 0;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 
@@ -58,24 +59,29 @@ Pattern LeakPattern(const Facts& facts, const Leak& leak) {
 bool OthersDecide(const Facts& facts) {
   const int64_t others = facts.device.other_processes();
   const int64_t own = facts.device.total() - facts.device.free() - others;
-  const int64_t short_of = facts.oom->requested - facts.device.free();
+  const int64_t short_of = facts.requested - facts.device.free();
   // Others hold more than this process ever asked for, and without them the request is served.
-  return others >= own + facts.oom->requested && short_of <= others;
+  return others >= own + facts.requested && short_of <= others;
 }
 
 // After training ran steadily: this process needs no more than before, but the device had less left for it.
 bool OthersGrew(const Facts& facts, int64_t earlier_peak) {
-  const int64_t short_of = facts.oom->requested - facts.device.free() - Unallocated(facts);
+  const int64_t short_of = facts.requested - facts.device.free() - Unallocated(facts);
   return facts.need() <= earlier_peak && facts.device.other_processes() > 0 &&
-         facts.device.tensors() + facts.device.cache() + facts.oom->requested <= facts.peak_reserved &&
+         facts.device.tensors() + facts.device.cache() + facts.requested <= facts.peak_reserved &&
          short_of <= facts.device.other_processes();
 }
 
 void AddRequest(const Facts& facts, Pattern& p) {
-  const OutOfMemory& oom = *facts.oom;
-  p.evidence.push_back(absl::StrCat("The request was ", Bytes(oom.requested), "; the device had ",
+  p.evidence.push_back(absl::StrCat("The request was ", Bytes(facts.requested), "; the device had ",
                                     Bytes(facts.device.free()), " free and ", Bytes(Unallocated(facts)),
                                     " sat in PyTorch's cache unused."));
+}
+
+std::string Where(const OutOfMemory& oom) {
+  if (oom.phase == PhaseKind::kOptimizerStep) return "first optimizer step itself";
+  const std::string phase = absl::StrReplaceAll(PhaseName(oom.phase), {{"_", " "}});
+  return absl::StrCat(phase, " of micro-batch ", oom.micro_batch + 1, " of the first step");
 }
 
 Pattern EarlyDeath(const Facts& facts) {
@@ -92,8 +98,7 @@ Pattern EarlyDeath(const Facts& facts) {
     p.name = "first_batch";
     p.confidence = 0.95;
     p.evidence.push_back(facts.steps == 0
-                             ? absl::StrCat("No optimizer step had completed: it died in the ", PhaseName(oom.phase),
-                                            " of micro-batch ", oom.micro_batch + 1, " of the first step.")
+                             ? absl::StrCat("No optimizer step had completed: it died in the ", Where(oom), ".")
                              : absl::StrCat("It died in iteration ", facts.steps + 1,
                                             ", the first that runs with the optimizer's state in memory: no whole "
                                             "iteration had completed since then."));
@@ -244,7 +249,7 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak) {
     p.evidence.push_back(absl::StrCat(
         "Other processes hold ", Bytes(facts.device.other_processes()), " of the card's ", Bytes(facts.device.total()),
         "; this one asked for ",
-        Bytes(facts.device.total() - facts.device.free() - facts.device.other_processes() + facts.oom->requested),
+        Bytes(facts.device.total() - facts.device.free() - facts.device.other_processes() + facts.requested),
         " in all."));
     AddRequest(facts, p);
     return p;

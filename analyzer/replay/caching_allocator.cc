@@ -23,12 +23,12 @@ constexpr int64_t kDefaultAddressSpace = int64_t{1} << 40;
 
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
+}  // namespace
+
 int64_t SegmentSize(int64_t size) {
   if (size <= kSmallRequest) return kSmallSegment;
   return size < kOwnSegment ? kLargeSegment : RoundUp(size, kOwnSegmentRound);
 }
-
-}  // namespace
 
 AllocatorConfig ParseAllocatorConfig(const std::string& setting) {
   AllocatorConfig config;

@@ -31,6 +31,9 @@ struct AllocatorConfig {
 // Unknown settings are skipped.
 AllocatorConfig ParseAllocatorConfig(const std::string& setting);
 
+// Bytes of the segment that serves a request of `size` bytes: what PyTorch's message calls "Tried to allocate".
+int64_t SegmentSize(int64_t size);
+
 class CachingAllocator {
  public:
   using Handle = void*;

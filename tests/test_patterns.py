@@ -69,18 +69,6 @@ def test_first_forward_too_large(dryrun, analyze):
     assert verdict.categories["activation"] > 0.8 * verdict.device["tensors"]
 
 
-def test_a_fix_for_the_first_batch_fits_when_run(dryrun, analyze):
-    script = SCRIPTS / "first_batch_transformer.py"
-    job = dryrun(script, gpu="2GiB")
-    fixes = [fix for fix in analyze(job).fixes if fix["id"] == "micro_batch" and fix["fits"]]
-    assert fixes, "no smaller micro-batch is offered"
-    sizes = [int(word) for word in fixes[0]["change"].replace("=", " ").split() if word.isdigit()]
-    smaller = next(size for size in sizes if size < 64)
-    retry = dryrun(script, "--batch-size", smaller, gpu="2GiB")
-    assert retry.status == 0, retry.stderr[-2000:]
-    assert analyze(retry).pattern == "healthy"
-
-
 def test_optimizer_state_does_not_fit(dryrun, analyze):
     script = SCRIPTS / "first_batch_optimizer.py"
     # 10 matrices of 36 MiB, as much of gradients: 720 MiB; Adam adds 720 MiB more.

@@ -82,6 +82,7 @@ std::optional<Category> Attributor::ByPlace(const Tensor& tensor, const Fate& fa
   const StackFacts& facts = Facts(tensor);
   if (facts.optimizer_state) return Category::kOptimizerState;
   if (facts.loads || facts.copies_object) return fate.within ? Category::kTemporary : Category::kUnknown;
+  if (facts.reduces_gradients && !fate.within) return Category::kGradient;
   if (tensor.layout == 0) return Category::kWorkspace;
   if (tensor.backward && timeline_.strings[tensor.node] == kAccumulateGrad && ParameterShaped(tensor)) {
     return Category::kGradient;

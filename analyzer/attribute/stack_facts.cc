@@ -51,6 +51,8 @@ std::vector<StackFacts> FactsOfStacks(const Timeline& timeline) {
   for (const Stack& stack : timeline.stacks) {
     StackFacts facts;
     for (const uint32_t frame : stack.frames) Include(of_frame[frame], &facts);
+    facts.reduces_gradients =
+        !stack.frames.empty() && InFile(timeline.frames[stack.frames.front()], "torch/nn/parallel/distributed.py");
     facts.keeps_graph = facts.autograd_function || keeps_graph[of_stack.size()];
     facts.site = sites.try_emplace(stack.frames, static_cast<uint32_t>(sites.size())).first->second;
     of_stack.push_back(facts);

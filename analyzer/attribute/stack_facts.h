@@ -17,6 +17,7 @@ struct StackFacts {
   bool loads = false;              // torch.load, safetensors: weights or an optimizer's state, only a role can tell
   bool autograd_function = false;  // a torch.autograd.Function, whose forward has gradients off
   bool keeps_graph = false;        // gradients may be off, but what is saved here is saved for a backward
+  bool reduces_gradients = false;  // allocated by DistributedDataParallel itself: the buckets of its reducer
   bool copies_object = false;      // copy.deepcopy: of a model or a state, only a role can tell
 };
 

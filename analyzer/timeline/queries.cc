@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -33,13 +34,42 @@ const OutOfMemory* RefusalAt(const Timeline& timeline, int64_t time) {
   return nullptr;
 }
 
-// Bytes that this process has taken from the device since `from` (negative: given back), up to `time`.
-int64_t TakenSince(const Timeline& timeline, int64_t from, int64_t time) {
-  int64_t taken = 0;
-  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+// What this process has taken from the device in a stretch of time.
+struct Taken {
+  int64_t bytes = 0;  // negative: given back
+  int64_t calls = 0;
+};
+
+bool IsMapping(const DeviceAllocation& allocation) { return allocation.api == "cuMemMap"; }
+
+// Time of the last tensor event at or before `time`, and of the first after it.
+std::pair<int64_t, int64_t> SamplesAround(const Timeline& timeline, int64_t time) {
+  const auto after = std::upper_bound(timeline.samples.begin(), timeline.samples.end(), time,
+                                      [](int64_t at, const Sample& sample) { return at < sample.time; });
+  return {after == timeline.samples.begin() ? 0 : std::prev(after)->time,
+          after == timeline.samples.end() ? kNever : after->time};
+}
+
+// From a reading at `from` (exclusive) up to `time`. An expandable segment grows by creating all its pages first and
+// mapping them one by one: a reading amid the mappings already has them all, so the rest of that growth, which no
+// tensor event interrupts, is not taken again.
+Taken TakenSince(const Timeline& timeline, int64_t from, int64_t time) {
+  const auto [begin, end] = SamplesAround(timeline, from);
+  bool amid_growth = false;
+  Taken taken;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {  // in order of birth
     if (allocation.device != timeline.device) continue;
-    if (allocation.born > from && allocation.born <= time) taken += allocation.bytes;
-    if (allocation.died > from && allocation.died <= time) taken -= allocation.bytes;
+    if (IsMapping(allocation) && allocation.born > begin && allocation.born <= from) amid_growth = true;
+    const bool counted_already =
+        amid_growth && IsMapping(allocation) && allocation.born > from && allocation.born < end;
+    if (allocation.born > from && allocation.born <= time && !counted_already) {
+      taken.bytes += allocation.bytes;
+      ++taken.calls;
+    }
+    if (allocation.died > from && allocation.died <= time) {
+      taken.bytes -= allocation.bytes;
+      ++taken.calls;
+    }
   }
   return taken;
 }
@@ -50,14 +80,20 @@ void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t tim
     use->free = refusal->device_free;
     return;
   }
-  const MemoryReading* last = nullptr;
+  const MemoryReading *before = nullptr, *after = nullptr;
   for (const MemoryReading& reading : timeline.memory_readings) {
-    if (reading.device == timeline.device && (last == nullptr || reading.time <= time)) last = &reading;
+    if (reading.device != timeline.device) continue;
+    if (reading.time <= time) before = &reading;
+    if (reading.time > time && after == nullptr) after = &reading;
   }
-  if (last == nullptr) return;
-  use->total = last->total;
-  const int64_t taken = last->time <= time ? TakenSince(timeline, last->time, time) : 0;
-  use->free = std::clamp<int64_t>(last->free - taken, 0, last->total);
+  if (before == nullptr && after == nullptr) return;
+  const Taken since = before == nullptr ? Taken() : TakenSince(timeline, before->time, time);
+  // The reading that follows is as good, where nothing was taken until then.
+  const bool use_after =
+      before == nullptr || (after != nullptr && since.calls > 0 && TakenSince(timeline, time, after->time).calls == 0);
+  const MemoryReading& reading = use_after ? *after : *before;
+  use->total = reading.total;
+  use->free = std::clamp<int64_t>(reading.free - (use_after ? 0 : since.bytes), 0, reading.total);
 }
 
 int64_t ReservedAt(const Timeline& timeline, int64_t time) {

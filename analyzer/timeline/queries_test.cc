@@ -104,6 +104,29 @@ TEST(DeviceUseTest, AReadingIsCarriedOverWhatWasAllocatedSince) {
   EXPECT_EQ(Sum(use), 1000);
 }
 
+TEST(DeviceUseTest, AReadingAmidTheGrowthOfASegmentHasAllOfIt) {
+  Timeline timeline = FullDevice();
+  timeline.samples.push_back({30, 300, 430});
+  timeline.memory_readings.push_back({22, 0, 290, 1000});  // 30 bytes created, 10 of them mapped yet
+  for (int64_t born = 21; born <= 27; born += 3) {
+    timeline.device_allocations.push_back(Allocated(10, born, true));
+    timeline.device_allocations.back().api = "cuMemMap";
+  }
+  const DeviceUse use = DeviceUseAt(timeline, 30);
+  EXPECT_EQ(use.free, 290);
+  EXPECT_EQ(use.cache, 130);
+  EXPECT_EQ(use.context, 30);
+}
+
+TEST(DeviceUseTest, TheReadingThatFollowsIsUsedWhereNothingWasTakenInBetween) {
+  Timeline timeline = FullDevice();
+  timeline.device_allocations.push_back(Allocated(60, 16, false));
+  timeline.memory_readings.push_back({18, 0, 250, 1000});  // the driver took 70 for the 60
+  const DeviceUse use = DeviceUseAt(timeline, 17);
+  EXPECT_EQ(use.free, 250);
+  EXPECT_EQ(Sum(use), 1000);
+}
+
 TEST(DeviceUseTest, ARefusalBringsItsOwnNumbers) {
   Timeline timeline = FullDevice();
   OutOfMemory refusal;

@@ -8,14 +8,15 @@ fail() {
   exit 1
 }
 
-# step NAME COMMAND…: runs the command and says how long it took.
+# step NAME COMMAND…: runs the command, says how long it took and returns its status.
 step() {
-  local name=$1 begin=$SECONDS
+  local name=$1 begin=$SECONDS status=0
   shift
   printf '==> %s\n' "$name"
-  "$@"
+  "$@" || status=$?
   local took=$((SECONDS - begin))
   [ $took -lt 2 ] || say "$took s"
+  return $status
 }
 
 # The first CMake that is new enough, or nothing.

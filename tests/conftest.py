@@ -17,7 +17,7 @@ def pytest_configure(config):
 def torch_cache(tmp_path_factory):
     """Inductor's and Triton's caches: shared by all tests of a run, never with other runs."""
     folder = tmp_path_factory.mktemp("compile-cache")
-    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
+    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "torchinductor_tests"), "TRITON_CACHE_DIR": str(folder / "triton")}
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "analyzer/advise/batch_flags.h"
 #include "analyzer/advise/predict.h"
@@ -131,6 +132,7 @@ class Advisor {
     const int64_t others = facts_.device.other_processes();
     if (!Worth(others)) return;
     const Prediction p = predictor_.TrainingWithMore(others);
+    if (!p.fits && d_.pattern.name != "other_process") return;
     std::vector<std::string> names;
     for (const GpuProcess& process : t_.gpu_processes) {
       if (!process.self && names.size() < 3) {
@@ -214,14 +216,21 @@ class Advisor {
     Allocator();
   }
 
+  // Micro-batches below the recorded one that divide the effective batch, largest first.
   std::vector<int64_t> SmallerBatches() const {
+    const int64_t batch = predictor_.batch().size;
+    const int64_t total = batch * Accumulation();
     std::vector<int64_t> sizes;
-    int64_t size = predictor_.batch().size;
-    while (size > 1 && size % 2 == 0) sizes.push_back(size /= 2);
-    for (int64_t divisor = size - 1; divisor >= 1; --divisor) {
-      if (size % divisor == 0) sizes.push_back(divisor);
+    for (int64_t size = batch - 1; size >= 1; --size) {
+      if (total % size == 0) sizes.push_back(size);
     }
     return sizes;
+  }
+
+  // Micro-batches that the command line says make a step; 1 where it does not say.
+  int64_t Accumulation() const {
+    const bool flag_is_batch = flags_.batch && flags_.batch->value == predictor_.batch().size;
+    return flag_is_batch && flags_.accumulation ? flags_.accumulation->value : 1;
   }
 
   // How to get the micro-batch `size`, with the effective batch unchanged.
@@ -231,7 +240,7 @@ class Advisor {
     const bool flag_is_batch = flags_.batch && flags_.batch->value == batch;
     if (flag_is_batch && flags_.accumulation) {
       return absl::StrCat("run with ", flags_.batch->With(size), " ",
-                          flags_.accumulation->With(flags_.accumulation->value * factor));
+                          flags_.accumulation->With(Accumulation() * batch / size));
     }
     if (flag_is_batch && flags_.total_is_fixed) {
       return absl::StrCat("run with ", flags_.batch->With(size), " (the script accumulates ", factor,
@@ -273,7 +282,9 @@ class Advisor {
     int64_t plain = 0;
     const std::vector<int64_t> sizes = SmallerBatches();
     const auto price = [&](int64_t size) {
-      return absl::StrCat("smaller kernels, ", batch / size, " times as many; the same gradients");
+      return absl::StrCat("smaller kernels, ",
+                          absl::StrFormat("%.3g", static_cast<double>(batch) / static_cast<double>(size)),
+                          " times as many; the same gradients");
     };
     for (const int64_t size : sizes) {
       const Prediction p = predictor_.Training(size, expandable);

@@ -1,0 +1,79 @@
+#include "analyzer/render/text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_split.h"
+#include "analyzer/advise/advise.h"
+#include "analyzer/diagnose/diagnose.h"
+#include "analyzer/diagnose/testing/training_run.h"
+
+namespace oomtrace {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr int64_t kGiB = 1 << 30;
+
+report::Report Death() {
+  TrainingRun::Sizes sizes;
+  sizes.other_processes = 2 * kGiB;
+  TrainingRun run(sizes);
+  run.Iteration();
+  run.SetReserved(9 * kGiB);
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 3 * kGiB);
+  Diagnosis d = Diagnose(run.timeline());
+  Advise(d);
+  return d.report;
+}
+
+TEST(Text, SaysWhatWhyWhoAndWhatToChangeInThisOrder) {
+  const std::string text = RenderText(Death(), {});
+  size_t at = 0;
+  for (const char* part : {"Out of memory", "Why: first batch", "Who holds the device", "total", "What to change"}) {
+    const size_t next = text.find(part, at);
+    ASSERT_NE(next, std::string::npos) << part << " is missing after:\n" << text.substr(0, at);
+    at = next;
+  }
+}
+
+TEST(Text, FitsOneScreen) {
+  const std::vector<std::string> lines = absl::StrSplit(RenderText(Death(), {}), '\n');
+  EXPECT_LE(lines.size(), 55u);
+  for (const std::string& line : lines) EXPECT_LE(line.size(), 100u) << line;
+}
+
+TEST(Text, LossesComeFirst) {
+  report::Report report = Death();
+  report.mutable_trace()->set_dropped(12);
+  EXPECT_EQ(RenderText(report, {}).find("Incomplete trace"), 0u);
+}
+
+TEST(Text, ColourOnlyWhenAsked) {
+  EXPECT_THAT(RenderText(Death(), {.color = false}), Not(HasSubstr("\033[")));
+  EXPECT_THAT(RenderText(Death(), {.color = true}), HasSubstr("\033["));
+}
+
+TEST(Text, LittleHeadroomIsCalledTight) {
+  report::Report report = Death();
+  report.clear_fixes();
+  report::Fix* fix = report.add_fixes();
+  fix->set_fits(true);
+  fix->set_headroom(report.device().total() / 100);
+  EXPECT_THAT(RenderText(report, {}), HasSubstr("fits, tight"));
+  fix->set_headroom(report.device().total() / 10);
+  EXPECT_THAT(RenderText(report, {}), Not(HasSubstr("tight")));
+}
+
+TEST(Text, AHealthyRunShowsPeakAndLeak) {
+  TrainingRun run;
+  for (int i = 0; i < 10; ++i) run.Iteration([&] { run.Keep("train.py", 31, {64}, 100 << 20); });
+  const std::string text = RenderText(Diagnose(run.timeline()).report, {});
+  EXPECT_THAT(text, HasSubstr("Healthy: peak"));
+  EXPECT_THAT(text, HasSubstr("At this rate it runs out of memory"));
+}
+
+}  // namespace
+}  // namespace oomtrace

@@ -1,5 +1,6 @@
 #include "analyzer/attribute/attribute.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@ constexpr char kAccumulateGrad[] = "AccumulateGrad";
 class Attributor {
  public:
   explicit Attributor(Timeline* timeline) : timeline_(*timeline), facts_(FactsOfStacks(*timeline)), fates_(*timeline) {
+    layouts_known_ = std::any_of(timeline->tensors.begin(), timeline->tensors.end(),
+                                 [](const Tensor& tensor) { return tensor.layout != 0; });
     const ModulePaths paths(*timeline);
     for (const Stack& stack : timeline->stacks) module_of_stack_.emplace_back() = paths.Path(stack.module);
     ApplyRoles(timeline);
@@ -45,12 +48,15 @@ class Attributor {
 
   const StackFacts& Facts(const Tensor& tensor) const { return facts_[tensor.stack]; }
   const Layout& LayoutOf(const Tensor& tensor) const { return timeline_.layouts[tensor.layout]; }
-  bool ParameterShaped(const Tensor& tensor) const { return parameter_layouts_->Contains(timeline_, tensor.layout); }
+  bool ParameterShaped(const Tensor& tensor) const { return parameter_layouts_->Contains(timeline_, tensor); }
+  // No tensor factory was active: a workspace, an untyped storage.
+  bool HasNoLayout(const Tensor& tensor) const { return layouts_known_ && tensor.layout == 0; }
   bool IsInteger(const Tensor& tensor) const;
   bool OutsideModules(const Tensor& tensor) const { return timeline_.stacks[tensor.stack].module == 0; }
 
   Timeline& timeline_;
   std::vector<StackFacts> facts_;
+  bool layouts_known_ = false;  // without a caching allocator the trace may hold none
   Fates fates_;
   std::vector<InternedText> module_of_stack_;
   std::optional<ParameterLayouts> parameter_layouts_;
@@ -70,7 +76,7 @@ SiteKey Attributor::KeyOf(const Tensor& tensor) const {
 // died first.
 void Attributor::MarkParametersByStack() {
   for (Tensor& tensor : timeline_.tensors) {
-    if (tensor.category != Category::kUnknown || tensor.layout == 0) continue;
+    if (tensor.category != Category::kUnknown || HasNoLayout(tensor)) continue;
     const bool outside = tensor.phase == PhaseKind::kSetUp || tensor.phase == PhaseKind::kBetweenSteps;
     if (!outside || !(Facts(tensor).moves_module || Facts(tensor).makes_parameter)) continue;
     const Fate fate = fates_.Of(tensor);
@@ -83,7 +89,7 @@ std::optional<Category> Attributor::ByPlace(const Tensor& tensor, const Fate& fa
   if (facts.optimizer_state) return Category::kOptimizerState;
   if (facts.loads || facts.copies_object) return fate.within ? Category::kTemporary : Category::kUnknown;
   if (facts.reduces_gradients && !fate.within) return Category::kGradient;
-  if (tensor.layout == 0) return Category::kWorkspace;
+  if (HasNoLayout(tensor)) return Category::kWorkspace;
   if (tensor.backward && timeline_.strings[tensor.node] == kAccumulateGrad && ParameterShaped(tensor)) {
     return Category::kGradient;
   }

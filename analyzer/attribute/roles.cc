@@ -47,14 +47,18 @@ void ApplyRoles(Timeline* timeline) {
 
 ParameterLayouts::ParameterLayouts(const Timeline& timeline) {
   for (const Tensor& tensor : timeline.tensors) {
-    if (tensor.category != Category::kParameter || tensor.layout == 0) continue;
-    known_.insert(LayoutKey(timeline.layouts[tensor.layout], false));
+    if (tensor.category != Category::kParameter) continue;
+    if (tensor.layout == 0) {
+      sizes_.insert(tensor.bytes);
+    } else {
+      known_.insert(LayoutKey(timeline.layouts[tensor.layout], false));
+    }
   }
 }
 
-bool ParameterLayouts::Contains(const Timeline& timeline, uint32_t layout) const {
-  if (layout == 0) return false;
-  const Layout& wanted = timeline.layouts[layout];
+bool ParameterLayouts::Contains(const Timeline& timeline, const Tensor& tensor) const {
+  if (tensor.layout == 0) return sizes_.contains(tensor.bytes);
+  const Layout& wanted = timeline.layouts[tensor.layout];
   return known_.contains(LayoutKey(wanted, false)) || known_.contains(LayoutKey(wanted, true));
 }
 

@@ -20,11 +20,13 @@ class ParameterLayouts {
  public:
   explicit ParameterLayouts(const Timeline& timeline);
 
-  // Whether the layout is that of a parameter, as it is or transposed.
-  bool Contains(const Timeline& timeline, uint32_t layout) const;
+  // Whether the tensor's layout is that of a parameter, as it is or transposed; where no layout is known of it, whether
+  // its size is.
+  bool Contains(const Timeline& timeline, const Tensor& tensor) const;
 
  private:
   absl::flat_hash_set<std::string> known_;
+  absl::flat_hash_set<int64_t> sizes_;  // of parameters without a layout
 };
 
 // "transformer.h.0.attn.c_attn.weight" → "transformer.h.0.attn.c_attn"; for a state, the same of its parameter.

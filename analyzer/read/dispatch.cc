@@ -41,7 +41,9 @@ void DeviceAlloc(const Record& record, int64_t time, EventSink* sink) {
                        .library = Id(record, 5),
                        .api = Id(record, 6),
                        .device = DeviceOf(record),
-                       .result = Id(record, 8)});
+                       .result = Id(record, 8),
+                       .layout = Id(record, 9),
+                       .context = Id(record, 10)});
 }
 
 void OutOfMemory(const Record& record, int64_t time, EventSink* sink) {

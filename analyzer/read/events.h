@@ -38,6 +38,8 @@ struct DeviceAllocEvent {
   uint32_t api = 0;
   int32_t device = 0;
   uint32_t result = 0;
+  uint32_t layout = 0;
+  uint32_t context = 0;
 };
 
 struct DeviceFreeEvent {

@@ -28,7 +28,7 @@ Meaning MeaningOf(uint32_t type) {
     case Fields::kTensorFreeFieldNumber:
       return {Bit(3) | Bit(8), 0};
     case Fields::kDeviceAllocFieldNumber:
-      return {Bit(3), Bit(4) | Bit(5) | Bit(6) | Bit(8)};
+      return {Bit(3), Bit(4) | Bit(5) | Bit(6) | Bit(8) | Bit(9) | Bit(10)};
     case Fields::kDeviceFreeFieldNumber:
       return {0, Bit(5) | Bit(6)};
     case Fields::kMemoryInfoFieldNumber:

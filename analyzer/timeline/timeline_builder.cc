@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "analyzer/read/utf8.h"
+#include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/interned.h"
 #include "analyzer/timeline/live_set.h"
 #include "analyzer/timeline/phase_machine.h"
@@ -47,8 +48,11 @@ class TensorCounter : public EventSink {
 
 class Builder : public EventSink {
  public:
+  // `tensors`: how many the trace's caching allocator reports. If none, PyTorch runs without one (cudaMallocAsync, no
+  // caching): what it asks of the device are its tensors.
   Builder(const Tables& tables, size_t tensors)
-      : tables_(tables),
+      : tensors_by_device_calls_(tensors == 0),
+        tables_(tables),
         interned_(tables, &timeline_),
         machine_(timeline_.modules),
         keeps_graph_(GraphKeepingStacks(timeline_)) {
@@ -81,16 +85,15 @@ class Builder : public EventSink {
   };
 
   DeviceState& Device(int32_t device) { return devices_[device]; }
+  void AddTensor(const TensorAllocEvent& event, const AllocationContext& context);
   void Seen(int64_t time) { timeline_.end = std::max(timeline_.end, time); }
   void Die(int64_t tensor, int64_t time, PhaseKind phase);
   void MemoryChanged(int32_t device, int64_t time, int64_t reserved);
   int64_t TensorAt(uint64_t address, int32_t device) const;
   void RelabelEvaluations(int64_t since);
-  void RelabelFunctionalForwards();
-  void MarkFatal();
   void ChooseDevice();
-  void SetFirstTrainingForward();
 
+  const bool tensors_by_device_calls_;
   const Tables& tables_;
   Timeline timeline_;
   Interned interned_;
@@ -116,9 +119,10 @@ void Builder::MemoryChanged(int32_t device, int64_t time, int64_t reserved) {
   steps_.OnMemory(device, state.tensors.bytes());
 }
 
-void Builder::OnTensorAlloc(const TensorAllocEvent& event) {
+void Builder::OnTensorAlloc(const TensorAllocEvent& event) { AddTensor(event, interned_.Context(event.context)); }
+
+void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& context) {
   Seen(event.time);
-  const AllocationContext context = interned_.Context(event.context);
   Tensor tensor;
   tensor.address = event.address;
   tensor.bytes = event.bytes;
@@ -170,6 +174,20 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
   allocation.library = library == tables_.libraries.end() ? "" : library->second;
   allocation.api = tables_.String(event.api);
   allocation.caching_allocator = IsCachingAllocator(allocation.library);
+  if (allocation.caching_allocator && tensors_by_device_calls_) {
+    AllocationContext context = interned_.Context(event.context);
+    // Not said: gradients are on in most of a training, and off in its backward.
+    if (event.context == 0) context.grad_mode = machine_.phase() != PhaseKind::kBackward;
+    AddTensor({.time = event.time,
+               .address = event.address,
+               .bytes = event.bytes,
+               .stack = event.stack,
+               .layout = event.layout,
+               .context = event.context,
+               .device = event.device,
+               .reserved = Device(event.device).tensors.bytes() + event.bytes},
+              context);
+  }
   const auto index = static_cast<int64_t>(timeline_.device_allocations.size());
   timeline_.device_allocations.push_back(std::move(allocation));
   for (const int64_t gone : Device(event.device).allocations.Add(event.address, event.bytes, index)) {
@@ -183,6 +201,10 @@ void Builder::OnDeviceFree(const DeviceFreeEvent& event) {
   if (allocation < 0) {
     ++timeline_.unknown_frees;
   } else {
+    if (tensors_by_device_calls_ && timeline_.device_allocations[static_cast<size_t>(allocation)].caching_allocator) {
+      OnTensorFree({.time = event.time, .address = event.address, .bytes = 0, .device = event.device, .reserved = -1});
+      Device(event.device).reserved = Device(event.device).tensors.bytes();
+    }
     timeline_.device_allocations[static_cast<size_t>(allocation)].died = event.time;
   }
 }
@@ -294,36 +316,6 @@ void Builder::RelabelEvaluations(int64_t since) {
   }
 }
 
-// Functional code has no module whose call marks the forward: what had gradients on and died in the backward was it.
-void Builder::RelabelFunctionalForwards() {
-  const auto& passes = timeline_.backward_passes;
-  for (Tensor& tensor : timeline_.tensors) {
-    if (tensor.died_phase != PhaseKind::kBackward || tensor.died == kNever || !tensor.grad_mode) continue;
-    if (tensor.phase != PhaseKind::kSetUp && tensor.phase != PhaseKind::kBetweenSteps) continue;
-    const auto after = std::upper_bound(passes.begin(), passes.end(), tensor.died,
-                                        [](int64_t time, const BackwardPass& pass) { return time < pass.begin; });
-    if (after == passes.begin() || tensor.host_copied) continue;
-    const int64_t begin = std::prev(after)->begin;
-    if (std::binary_search(functional_backwards_.begin(), functional_backwards_.end(), begin)) {
-      tensor.phase = PhaseKind::kForward;
-    }
-  }
-  for (OutOfMemory& refusal : timeline_.out_of_memory) {
-    const bool functional_before = !functional_backwards_.empty() && functional_backwards_.front() < refusal.time;
-    if (functional_before && refusal.phase == PhaseKind::kBetweenSteps && refusal.grad_mode) {
-      refusal.phase = PhaseKind::kForward;
-    }
-  }
-}
-
-// The last refusal, if nothing that trains or infers came after it. Freeing what the exception unwinds, and whatever
-// a handler allocates outside a model, is not progress.
-void Builder::MarkFatal() {
-  if (timeline_.out_of_memory.empty()) return;
-  OutOfMemory& last = timeline_.out_of_memory.back();
-  last.fatal = last.time >= last_progress_;
-}
-
 void Builder::ChooseDevice() {
   if (!timeline_.out_of_memory.empty()) {
     timeline_.device = timeline_.out_of_memory.back().device;
@@ -351,27 +343,14 @@ void Builder::ChooseDevice() {
   }
 }
 
-void Builder::SetFirstTrainingForward() {
-  for (const Tensor& tensor : timeline_.tensors) {
-    if (tensor.phase != PhaseKind::kForward) continue;
-    timeline_.first_training_forward = tensor.born;
-    break;
-  }
-  for (const OutOfMemory& refusal : timeline_.out_of_memory) {
-    if (refusal.phase != PhaseKind::kForward) continue;
-    timeline_.first_training_forward = std::min(timeline_.first_training_forward, refusal.time);
-    break;
-  }
-}
-
 Timeline Builder::Finish() {
   timeline_.backward_passes = steps_.backward_passes();
   timeline_.phases = machine_.TakeMarks();
-  RelabelFunctionalForwards();
-  MarkFatal();
+  RelabelFunctionalForwards(functional_backwards_, &timeline_);
+  MarkFatalRefusal(last_progress_, &timeline_);
   ChooseDevice();
   NumberSteps(&timeline_);
-  SetFirstTrainingForward();
+  SetFirstTrainingForward(&timeline_);
   return std::move(timeline_);
 }
 

@@ -320,6 +320,24 @@ TEST(TimelineBuilderTest, TheReportIsAboutTheDeviceThatRanOut) {
   EXPECT_EQ(timeline.device_total, 100);
 }
 
+TEST(TimelineBuilderTest, WithoutACachingAllocatorItsDeviceCallsAreTheTensors) {
+  TraceBuilder builder;
+  const uint32_t torch = builder.Library("/v/torch/lib/libc10_cuda.so");
+  builder.DeviceAlloc(kBase, kMiB, torch, "cudaMallocAsync");
+  builder.DeviceAlloc(kBase + kMiB, kMiB, builder.Library("/v/lib/libnccl.so.2"), "cudaMalloc");
+  builder.Role(trace::TensorRole::PARAMETER, kBase, kMiB, "w", kModel);
+  const Timeline alive = Build(builder);
+  ASSERT_THAT(alive.tensors, SizeIs(1));
+  EXPECT_EQ(alive.roles[0].tensor, 0);
+  const DeviceUse use = DeviceUseAt(alive, alive.end);
+  EXPECT_EQ(use.tensors, kMiB);
+  EXPECT_EQ(use.cache, 0);
+  EXPECT_EQ(use.other, kMiB) << "NCCL's";
+  builder.DeviceFree(kBase, torch, "cudaFreeAsync");
+  const Timeline timeline = Build(builder);
+  EXPECT_EQ(TensorBytes(timeline, 0, timeline.end), 0);
+}
+
 TEST(TimelineBuilderTest, NodesAreDemangled) {
   Loop loop;
   loop.Alloc(kBase, 512, {0, 0, loop.Context({.backward = true, .node = "N5torch8autograd9generated11MmBackward0E"})});

@@ -1,0 +1,21 @@
+// What can only be said of a timeline once all of its events are in.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "analyzer/timeline/timeline.h"
+
+namespace oomtrace {
+
+// Functional code has no module whose call marks the forward: what had gradients on and died in such a backward was it.
+// `functional_backwards`: begins of the backward passes that no module's call came before, in order.
+void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards, Timeline* timeline);
+
+// Marks the last refusal fatal if nothing that trains or infers came after it: `last_progress` is the time of the last
+// such event. Freeing what the exception unwinds, and whatever a handler allocates outside a model, is not progress.
+void MarkFatalRefusal(int64_t last_progress, Timeline* timeline);
+
+void SetFirstTrainingForward(Timeline* timeline);
+
+}  // namespace oomtrace

@@ -68,7 +68,11 @@ void** Kernels::AddFatBinary(const void* wrapper) {
   return reinterpret_cast<void**>(&fat_binaries_.back());
 }
 
-void Kernels::AddFunction(void** fat_binary, const void* function) {
+void Kernels::AddFunction(void** fat_binary, const void* function, const char* name) {
+  if (const ControlKernel kernel = FindControlKernel(name)) {
+    std::unique_lock lock(control_mutex_);
+    control_.emplace(function, kernel);
+  }
   std::lock_guard lock(mutex_);
   functions_.emplace_back(function, reinterpret_cast<FatBinary*>(fat_binary));
   sorted_ = false;
@@ -97,6 +101,12 @@ int Kernels::ArchitectureOf(const void* function, int capability) {
   if (binary.architectures.empty()) return capability;
   const auto above = std::upper_bound(binary.architectures.begin(), binary.architectures.end(), capability);
   return above == binary.architectures.begin() ? binary.architectures.front() : *std::prev(above);
+}
+
+ControlKernel Kernels::ControlKernelOf(const void* function) {
+  std::shared_lock lock(control_mutex_);
+  const auto it = control_.find(function);
+  return it == control_.end() ? nullptr : it->second;
 }
 
 void* Kernels::VariableAddress(const void* variable) {

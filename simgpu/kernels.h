@@ -10,8 +10,12 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <shared_mutex>
+#include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "simgpu/control_kernels.h"
 
 namespace oomtrace::simgpu {
 
@@ -21,12 +25,15 @@ class Kernels {
 
   // `wrapper` is what nvcc passes to __cudaRegisterFatBinary. The handle lives as long as the process.
   void** AddFatBinary(const void* wrapper);
-  void AddFunction(void** fat_binary, const void* function);
+  void AddFunction(void** fat_binary, const void* function, const char* name);
   void AddVariable(const void* variable, size_t bytes);
 
   // The highest architecture in the function's fat binary that is not above `capability` (89 for 8.9); the lowest
   // there is if all are above; `capability` if the function was never registered.
   int ArchitectureOf(const void* function, int capability);
+
+  // What to do when it is launched, nullptr: nothing. See control_kernels.h.
+  ControlKernel ControlKernelOf(const void* function);
 
   // Zeroed memory that stands for a __device__ variable, and its size. nullptr: never registered.
   void* VariableAddress(const void* variable);
@@ -44,6 +51,10 @@ class Kernels {
   std::vector<std::pair<const void*, FatBinary*>> functions_;
   bool sorted_ = true;
   std::map<const void*, std::pair<size_t, void*>> variables_;
+
+  // Read at each launch.
+  std::shared_mutex control_mutex_;
+  std::unordered_map<const void*, ControlKernel> control_;
 };
 
 }  // namespace oomtrace::simgpu

@@ -6,6 +6,9 @@
 #include "simgpu/api.h"
 #include "simgpu/machine.h"
 
+// The wheel's cudaDeviceProp and signatures are those of CUDA 13; CUDA 12 lays them out differently.
+static_assert(CUDART_VERSION >= 13000, "the simulated GPU needs the headers of CUDA 13 (make setup fetches them)");
+
 namespace oomtrace::simgpu {
 
 // Notes `error` as this thread's last error, as every runtime call does, and returns it.

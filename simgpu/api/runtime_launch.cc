@@ -37,9 +37,9 @@ SIMGPU_API void __cudaRegisterFatBinaryEnd(void**) {}
 SIMGPU_API void __cudaUnregisterFatBinary(void**) {}
 SIMGPU_API char __cudaInitModule(void**) { return 1; }
 
-SIMGPU_API void __cudaRegisterFunction(void** fat_binary, const char* host_function, char*, const char*, int, uint3*,
-                                       uint3*, dim3*, dim3*, int*) {
-  Kernels::Get().AddFunction(fat_binary, host_function);
+SIMGPU_API void __cudaRegisterFunction(void** fat_binary, const char* host_function, char*, const char* name, int,
+                                       uint3*, uint3*, dim3*, dim3*, int*) {
+  Kernels::Get().AddFunction(fat_binary, host_function, name);
 }
 
 SIMGPU_API void __cudaRegisterVar(void**, char* host_variable, char*, const char*, int, size_t bytes, int, int) {
@@ -69,14 +69,16 @@ SIMGPU_API cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* functio
   return Return(cudaSuccess);
 }
 
-SIMGPU_API cudaError_t cudaLaunchKernel(const void*, dim3, dim3, void**, size_t, cudaStream_t) {
+SIMGPU_API cudaError_t cudaLaunchKernel(const void* function, dim3, dim3, void** arguments, size_t, cudaStream_t) {
   SIMGPU_REQUIRE_CONTEXT();
+  if (const ControlKernel kernel = Kernels::Get().ControlKernelOf(function)) kernel(arguments);
   return Return(cudaSuccess);
 }
 
-SIMGPU_API cudaError_t __cudaLaunchKernel(cudaKernel_t, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
-                                          cudaStream_t stream) {
-  return cudaLaunchKernel(nullptr, grid, block, arguments, shared_bytes, stream);
+// __cudaGetKernel makes the handle from the function's address.
+SIMGPU_API cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments,
+                                          size_t shared_bytes, cudaStream_t stream) {
+  return cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream);
 }
 
 SIMGPU_API cudaError_t cudaLaunchCooperativeKernel(const void* function, dim3 grid, dim3 block, void** arguments,

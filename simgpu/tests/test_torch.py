@@ -215,6 +215,46 @@ def test_operators_of_the_other_libraries(simulate):
     assert "not simulated" not in err
 
 
+def test_loops_steered_by_small_integers_on_the_device_end(simulate):
+    out, _ = simulate(
+        """
+        import torch
+        unfinished = torch.ones(3, dtype=torch.long, device="cuda")
+        length, finished = 0, False
+        while not finished and length < 100:
+            length += 1
+            done = torch.full((3,), False, device="cuda") | torch.full((3,), length >= 7, device="cuda")
+            unfinished = unfinished & ~done
+            finished = unfinished.max() == 0
+        print(length, unfinished.tolist(), (unfinished != 0).tolist())
+        flags = torch.tensor([True, False, True]).cuda()
+        print(flags.all().item(), flags.any().item(), (~flags).tolist(), (flags & ~flags).any().item())
+        print(torch.ones(5000, dtype=torch.long, device="cuda").max().item(), torch.ones(3, device="cuda").tolist())
+        """
+    )
+    assert out.splitlines() == [
+        "7 [0, 0, 0] [False, False, False]",
+        "False True [False, True, False] False",
+        "0 [0.0, 0.0, 0.0]",  # too large, and not an integer: the data rule again
+    ]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"do_sample": True, "top_k": 5, "top_p": 0.9}])
+def test_a_language_model_generates_to_its_full_length(simulate, sampling):
+    pytest.importorskip("transformers", reason="not installed", exc_type=ImportError)
+    out, _ = simulate(
+        f"""
+        import torch
+        from transformers import GPT2Config, GPT2LMHeadModel
+        model = GPT2LMHeadModel(GPT2Config(n_layer=2, vocab_size=1000, eos_token_id=7, pad_token_id=7)).cuda().eval()
+        prompt = torch.randint(10, 1000, (3, 10)).cuda()
+        tokens = model.generate(prompt, max_new_tokens=12, attention_mask=torch.ones_like(prompt), **{sampling})
+        print(tokens.shape)
+        """
+    )
+    assert out.splitlines()[-1] == "torch.Size([3, 22])"
+
+
 def test_two_ranks_train_together(simulate):
     out, _ = simulate(
         """

@@ -54,7 +54,8 @@ uint32_t ContextId(ThreadState& thread, const ContextState& context) {
 }  // namespace
 
 void ResolveTorch() {
-  if (resolved.load(std::memory_order_acquire)) [[likely]] return;
+  if (resolved.load(std::memory_order_acquire)) [[likely]]
+    return;
   for (uint32_t i = 0; i < static_cast<uint32_t>(HookId::kCount); ++i) {
     if (HookOf(static_cast<HookId>(i)).library != HookLibrary::kCudart) FindReal(static_cast<HookId>(i), nullptr);
   }

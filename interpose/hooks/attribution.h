@@ -9,14 +9,15 @@ namespace oomtrace {
 Attribution AttributeAllocation(ThreadState& thread);
 uint32_t CurrentStack(ThreadState& thread);
 
-// The stack of the statement that started the backward which runs now: the engine's own threads have no Python stack, and
-// their allocations get this one.
+// The stack of the statement that started the backward which runs now: the engine's own threads have no Python stack,
+// and their allocations get this one.
 void SetBackwardStack(uint32_t stack);
 
 // Whether PyTorch is tracing (torch.compile, export, fake tensors): a backward that runs now is one on paper.
 bool Tracing();
 
-// Looks up every real function and query of PyTorch, while no lock of its allocator is held. Cheap after the first time.
+// Looks up every real function and query of PyTorch, while no lock of its allocator is held. Cheap after the first
+// time.
 void ResolveTorch();
 
 }  // namespace oomtrace

@@ -46,7 +46,8 @@ OOMTRACE_EXPORT cudaError_t cudaMallocManaged(void** pointer, size_t bytes, unsi
 
 OOMTRACE_EXPORT cudaError_t cudaMallocPitch(void** pointer, size_t* pitch, size_t width, size_t height) {
   const void* caller = __builtin_return_address(0);
-  const cudaError_t result = Call<decltype(cudaMallocPitch)>(HookId::kMallocPitch, caller, pointer, pitch, width, height);
+  const cudaError_t result =
+      Call<decltype(cudaMallocPitch)>(HookId::kMallocPitch, caller, pointer, pitch, width, height);
   const size_t row = result == cudaSuccess && pitch != nullptr ? *pitch : width;
   return Allocated("cudaMallocPitch", caller, pointer, row * height, result, MemoryQuestion::kAlways);
 }

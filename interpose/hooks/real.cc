@@ -76,7 +76,8 @@ void* FindIn(HookLibrary library, const char* symbol) {
 void* FindReal(HookId id, const void* caller) {
   std::atomic<void*>& slot = real_functions[static_cast<size_t>(id)];
   void* found = slot.load(std::memory_order_acquire);
-  if (found != nullptr) [[likely]] return found;
+  if (found != nullptr) [[likely]]
+    return found;
   const HookEntry& hook = HookOf(id);
   found = FindIn(hook.library, hook.symbol);
   if (found == nullptr || IsOurs(found)) found = FindThroughCaller(hook.symbol, caller);

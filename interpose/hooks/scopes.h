@@ -58,8 +58,8 @@ struct ThreadScopes {
 
 extern constinit thread_local ThreadScopes thread_scopes __attribute__((tls_model("initial-exec")));
 
-// After an out-of-memory report an exception leaves the factory. Nodes and the engine may be entered still, where Python
-// code inside backward catches it.
+// After an out-of-memory report an exception leaves the factory. Nodes and the engine may be entered still, where
+// Python code inside backward catches it.
 inline void ForgetFactory() { thread_scopes.factory = nullptr; }
 
 }  // namespace oomtrace

@@ -12,17 +12,17 @@ struct FrameLayout {
   // The frame.
   int32_t previous;
   int32_t code;
-  int32_t instruction;   // a pointer into the code (from 3.11) or an index of code units (3.10)
+  int32_t instruction;  // a pointer into the code (from 3.11) or an index of code units (3.10)
   bool instruction_is_index;
-  int32_t owner;         // -1: frames have none (3.10)
-  int32_t locals;        // the first local variable
-  uintptr_t tag_mask;    // low bits of references that are not part of the pointer (3.14)
+  int32_t owner;       // -1: frames have none (3.10)
+  int32_t locals;      // the first local variable
+  uintptr_t tag_mask;  // low bits of references that are not part of the pointer (3.14)
   // The code object.
   int32_t filename;
-  int32_t name;          // qualified from 3.11
+  int32_t name;  // qualified from 3.11
   int32_t first_line;
   int32_t bytecode;
-  int32_t variables;     // how many local variables, cells and free variables (3.10: local variables only)
+  int32_t variables;        // how many local variables, cells and free variables (3.10: local variables only)
   int32_t first_traceable;  // -1: frames that have not started yet are not linked, or marked by their owner
   // Strings: where the characters begin.
   int32_t ascii_characters;

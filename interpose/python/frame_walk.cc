@@ -7,9 +7,9 @@
 namespace oomtrace {
 namespace {
 
-constexpr int kDeepest = 1024;        // frames looked at for the outermost module
-constexpr uint8_t kOwnedByGenerator = 1;   // _PyInterpreterFrame.owner, CPython 3.11 and later
-constexpr uint8_t kOwnedByC = 3;      // and above: entry frames of the C stack, which run no Python code (3.12 and later)
+constexpr int kDeepest = 1024;            // frames looked at for the outermost module
+constexpr uint8_t kOwnedByGenerator = 1;  // _PyInterpreterFrame.owner, CPython 3.11 and later
+constexpr uint8_t kOwnedByC = 3;  // and above: entry frames of the C stack, which run no Python code (3.12 and later)
 
 template <typename T>
 T Load(const void* base, int32_t offset) {
@@ -49,8 +49,9 @@ bool ReadFrame(const FrameLayout& layout, const uint8_t* frame, RawFrame* raw) {
   raw->locals = frame + layout.locals;
   // Code objects die (generated functions, lambdas) and others take their address: the name of the file and the first
   // line tell them apart.
-  raw->hash = Mix(reinterpret_cast<uintptr_t>(code) ^ static_cast<uint64_t>(Load<uint32_t>(code, layout.first_line)) << 48,
-                  static_cast<uint64_t>(raw->instruction) << 40 ^ reinterpret_cast<uintptr_t>(Pointer(code, layout.filename)));
+  raw->hash =
+      Mix(reinterpret_cast<uintptr_t>(code) ^ static_cast<uint64_t>(Load<uint32_t>(code, layout.first_line)) << 48,
+          static_cast<uint64_t>(raw->instruction) << 40 ^ reinterpret_cast<uintptr_t>(Pointer(code, layout.filename)));
   return true;
 }
 
@@ -78,8 +79,8 @@ size_t EncodeUtf8(uint32_t point, char* out) {
   return 4;
 }
 
-// A PyUnicodeObject in compact form. From 3.10 to 3.12 the state word after length and hash holds: interned 2 bits, kind
-// 3 bits (bytes a character), compact 1 bit, ascii 1 bit.
+// A PyUnicodeObject in compact form. From 3.10 to 3.12 the state word after length and hash holds: interned 2 bits,
+// kind 3 bits (bytes a character), compact 1 bit, ascii 1 bit.
 size_t ReadString(const FrameLayout& layout, const uint8_t* string, char* buffer, size_t capacity) {
   if (string == nullptr) return 0;
   const auto length = static_cast<size_t>(Load<int64_t>(string, 16));

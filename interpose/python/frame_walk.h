@@ -1,8 +1,8 @@
 // The Python stack of the calling thread, read raw from the interpreter's own structures.
 //
-// Works without the GIL, which PyTorch releases in most operations: while this thread is in C++, nobody else changes its
-// frames, and the code objects and strings that they refer to stay alive. No Python API is called that allocates, takes
-// a reference or looks at a pending exception.
+// Works without the GIL, which PyTorch releases in most operations: while this thread is in C++, nobody else changes
+// its frames, and the code objects and strings that they refer to stay alive. No Python API is called that allocates,
+// takes a reference or looks at a pending exception.
 #pragma once
 
 #include <cstddef>
@@ -15,9 +15,9 @@ namespace oomtrace {
 
 struct RawFrame {
   const uint8_t* code;
-  int32_t instruction;  // byte offset into the code
+  int32_t instruction;    // byte offset into the code
   const uint8_t* locals;  // the frame's first local variable
-  uint64_t hash;        // of both, and of what would differ in another code object at the same address
+  uint64_t hash;          // of both, and of what would differ in another code object at the same address
 };
 
 struct RawStack {

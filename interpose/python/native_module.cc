@@ -70,8 +70,7 @@ PyObject* WriteHolder(PyObject*, PyObject* arguments) {
   Long address;
   const char* path;
   if (!Parse(arguments, "Ky", &address, &path)) return nullptr;
-  if (Entry entry(Cause::kFact); entry)
-    RecordHolder(entry.thread(), address, entry.recorder().facts().String(path));
+  if (Entry entry(Cause::kFact); entry) RecordHolder(entry.thread(), address, entry.recorder().facts().String(path));
   return None();
 }
 
@@ -128,10 +127,10 @@ PyObject* RawStackOfCaller(PyObject*, PyObject*) {
     const size_t file_size = FrameFile(*layout, stack.frames[i], file, sizeof(file));
     const size_t function_size = FrameFunction(*layout, stack.frames[i], function, sizeof(function));
     auto* code = reinterpret_cast<PyObject*>(const_cast<uint8_t*>(stack.frames[i].code));
-    PyObject* item = python.Py_BuildValue(
-        "(NNi)", python.PyUnicode_DecodeUTF8(file, static_cast<intptr_t>(file_size), "replace"),
-        python.PyUnicode_DecodeUTF8(function, static_cast<intptr_t>(function_size), "replace"),
-        python.PyCode_Addr2Line(code, stack.frames[i].instruction));
+    PyObject* item =
+        python.Py_BuildValue("(NNi)", python.PyUnicode_DecodeUTF8(file, static_cast<intptr_t>(file_size), "replace"),
+                             python.PyUnicode_DecodeUTF8(function, static_cast<intptr_t>(function_size), "replace"),
+                             python.PyCode_Addr2Line(code, stack.frames[i].instruction));
     if (item == nullptr) {
       python.Py_DecRef(list);
       return nullptr;
@@ -176,14 +175,13 @@ PyObject* UseStacks(PyObject*, PyObject* arguments) {
 }
 
 PyMethodDef functions[] = {
-    {"recording", IsRecording, kVarArgs, nullptr},      {"phase", WritePhase, kVarArgs, nullptr},
-    {"role", WriteRole, kVarArgs, nullptr},             {"module", WriteModule, kVarArgs, nullptr},
-    {"optimizer", WriteOptimizer, kVarArgs, nullptr},   {"holder", WriteHolder, kVarArgs, nullptr},
-    {"device", WriteDevice, kVarArgs, nullptr},         {"processes", WriteProcesses, kVarArgs, nullptr},
-    {"versions", WriteVersions, kVarArgs, nullptr},     {"note", WriteNote, kVarArgs, nullptr},
-    {"hooks", WriteHookStates, kVarArgs, nullptr},
-    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr}, {"frame_slots", FrameSlots, kVarArgs, nullptr},
-    {"use_stacks", UseStacks, kVarArgs, nullptr},
+    {"recording", IsRecording, kVarArgs, nullptr},    {"phase", WritePhase, kVarArgs, nullptr},
+    {"role", WriteRole, kVarArgs, nullptr},           {"module", WriteModule, kVarArgs, nullptr},
+    {"optimizer", WriteOptimizer, kVarArgs, nullptr}, {"holder", WriteHolder, kVarArgs, nullptr},
+    {"device", WriteDevice, kVarArgs, nullptr},       {"processes", WriteProcesses, kVarArgs, nullptr},
+    {"versions", WriteVersions, kVarArgs, nullptr},   {"note", WriteNote, kVarArgs, nullptr},
+    {"hooks", WriteHookStates, kVarArgs, nullptr},    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},
+    {"frame_slots", FrameSlots, kVarArgs, nullptr},   {"use_stacks", UseStacks, kVarArgs, nullptr},
 };
 
 }  // namespace

@@ -12,7 +12,7 @@ enum class Lookup : int { kNotYet, kRunning, kFound };
 std::atomic<Lookup> lookup{Lookup::kNotYet};
 
 bool Find() {
-#define OOMTRACE_FIND(result, name, parameters)                                       \
+#define OOMTRACE_FIND(result, name, parameters)                                        \
   functions.name = reinterpret_cast<result(*) parameters>(dlsym(RTLD_DEFAULT, #name)); \
   if (functions.name == nullptr) return false;
   OOMTRACE_PYTHON_FUNCTIONS(OOMTRACE_FIND)
@@ -24,7 +24,8 @@ bool Find() {
 
 const PyApi* Python() {
   Lookup state = lookup.load(std::memory_order_acquire);
-  if (state == Lookup::kFound) [[likely]] return &functions;
+  if (state == Lookup::kFound) [[likely]]
+    return &functions;
   if (state == Lookup::kRunning || !lookup.compare_exchange_strong(state, Lookup::kRunning)) return nullptr;
   const bool found = Find();
   lookup.store(found ? Lookup::kFound : Lookup::kNotYet, std::memory_order_release);

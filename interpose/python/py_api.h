@@ -16,32 +16,32 @@ struct PyMethodDef {  // Include/methodobject.h, the stable ABI
   int flags;
   const char* documentation;
 };
-inline constexpr int kVarArgs = 1;       // METH_VARARGS
-inline constexpr int kFileInput = 257;   // Py_file_input
+inline constexpr int kVarArgs = 1;      // METH_VARARGS
+inline constexpr int kFileInput = 257;  // Py_file_input
 
-#define OOMTRACE_PYTHON_FUNCTIONS(F)                                            \
-  F(int, Py_IsInitialized, ())                                                  \
-  F(const char*, Py_GetVersion, ())                                             \
-  F(int, Py_AddPendingCall, (int (*)(void*), void*))                            \
-  F(void*, PyGILState_GetThisThreadState, ())                                   \
-  F(int, PyCode_Addr2Line, (PyObject*, int))                                    \
-  F(PyObject*, Py_CompileString, (const char*, const char*, int))               \
-  F(PyObject*, PyEval_EvalCode, (PyObject*, PyObject*, PyObject*))              \
-  F(PyObject*, PyEval_GetBuiltins, ())                                          \
-  F(PyObject*, PyImport_GetModuleDict, ())                                      \
-  F(PyObject*, PyDict_New, ())                                                  \
-  F(int, PyDict_SetItemString, (PyObject*, const char*, PyObject*))             \
-  F(PyObject*, PyDict_GetItemString, (PyObject*, const char*))                  \
-  F(PyObject*, PyObject_CallFunction, (PyObject*, const char*, ...))            \
-  F(PyObject*, PyCFunction_NewEx, (PyMethodDef*, PyObject*, PyObject*))         \
-  F(PyObject*, PyUnicode_DecodeUTF8, (const char*, intptr_t, const char*))      \
-  F(PyObject*, PyList_New, (intptr_t))                                          \
-  F(int, PyList_Append, (PyObject*, PyObject*))                                 \
-  F(PyObject*, Py_BuildValue, (const char*, ...))                               \
-  F(int, PyArg_ParseTuple, (PyObject*, const char*, ...))                       \
-  F(void, PyErr_Fetch, (PyObject**, PyObject**, PyObject**))                    \
-  F(void, PyErr_Restore, (PyObject*, PyObject*, PyObject*))                     \
-  F(void, PyErr_Clear, ())                                                      \
+#define OOMTRACE_PYTHON_FUNCTIONS(F)                                       \
+  F(int, Py_IsInitialized, ())                                             \
+  F(const char*, Py_GetVersion, ())                                        \
+  F(int, Py_AddPendingCall, (int (*)(void*), void*))                       \
+  F(void*, PyGILState_GetThisThreadState, ())                              \
+  F(int, PyCode_Addr2Line, (PyObject*, int))                               \
+  F(PyObject*, Py_CompileString, (const char*, const char*, int))          \
+  F(PyObject*, PyEval_EvalCode, (PyObject*, PyObject*, PyObject*))         \
+  F(PyObject*, PyEval_GetBuiltins, ())                                     \
+  F(PyObject*, PyImport_GetModuleDict, ())                                 \
+  F(PyObject*, PyDict_New, ())                                             \
+  F(int, PyDict_SetItemString, (PyObject*, const char*, PyObject*))        \
+  F(PyObject*, PyDict_GetItemString, (PyObject*, const char*))             \
+  F(PyObject*, PyObject_CallFunction, (PyObject*, const char*, ...))       \
+  F(PyObject*, PyCFunction_NewEx, (PyMethodDef*, PyObject*, PyObject*))    \
+  F(PyObject*, PyUnicode_DecodeUTF8, (const char*, intptr_t, const char*)) \
+  F(PyObject*, PyList_New, (intptr_t))                                     \
+  F(int, PyList_Append, (PyObject*, PyObject*))                            \
+  F(PyObject*, Py_BuildValue, (const char*, ...))                          \
+  F(int, PyArg_ParseTuple, (PyObject*, const char*, ...))                  \
+  F(void, PyErr_Fetch, (PyObject**, PyObject**, PyObject**))               \
+  F(void, PyErr_Restore, (PyObject*, PyObject*, PyObject*))                \
+  F(void, PyErr_Clear, ())                                                 \
   F(void, Py_DecRef, (PyObject*))
 
 struct PyApi {

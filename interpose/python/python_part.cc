@@ -16,10 +16,10 @@ constexpr uint32_t Bit(PythonTask task) { return static_cast<uint32_t>(task); }
 
 std::atomic<uint32_t> wanted{0};
 std::atomic<bool> queued{false};
-std::atomic<bool> broken{false};    // the part failed to load: never tried again
+std::atomic<bool> broken{false};  // the part failed to load: never tried again
 std::atomic<bool> installed{false};
 std::atomic<Recorder*> begun_for{nullptr};
-PyObject* run_task = nullptr;       // the part's function; only touched with the GIL held
+PyObject* run_task = nullptr;  // the part's function; only touched with the GIL held
 
 bool AlreadyDone(PythonTask task) {
   if (task == PythonTask::kInstall) return installed.load(std::memory_order_relaxed);

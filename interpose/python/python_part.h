@@ -1,6 +1,6 @@
-// The in-process Python part: python_part.py, run inside the application's interpreter by a pending call, which the main
-// thread makes between two bytecodes. It installs its hooks once PyTorch is imported, and says what only Python knows:
-// names, owners, phases.
+// The in-process Python part: python_part.py, run inside the application's interpreter by a pending call, which the
+// main thread makes between two bytecodes. It installs its hooks once PyTorch is imported, and says what only Python
+// knows: names, owners, phases.
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,8 @@ uint32_t InternFrame(Facts& facts, const FrameLayout& layout, const RawFrame& fr
   const size_t function_size = FrameFunction(layout, frame, function, sizeof(function));
   auto* code = reinterpret_cast<PyObject*>(const_cast<uint8_t*>(frame.code));
   const int line = Python()->PyCode_Addr2Line(code, frame.instruction);
-  return facts.AddFrame(frame.hash, {file, file_size}, {function, function_size}, line > 0 ? static_cast<uint32_t>(line) : 0);
+  return facts.AddFrame(frame.hash, {file, file_size}, {function, function_size},
+                        line > 0 ? static_cast<uint32_t>(line) : 0);
 }
 
 // Out of the hot path, so that it alone needs the stack space of a new stack.

@@ -1,5 +1,5 @@
-// Python stacks in the trace. Off until the Python part has shown, in this very interpreter, that the raw walk sees what
-// the interpreter itself says (python_part.h); off for good, with a reason, where it does not.
+// Python stacks in the trace. Off until the Python part has shown, in this very interpreter, that the raw walk sees
+// what the interpreter itself says (python_part.h); off for good, with a reason, where it does not.
 #pragma once
 
 #include "interpose/python/frame_walk.h"

@@ -4,8 +4,8 @@ namespace oomtrace {
 
 uint8_t* ChunkWriter::NextChunk(size_t bytes) {
   if (bytes > kChunkPayload) return nullptr;
-  if (chunk_ != nullptr) file_->Seal(chunk_);
-  chunk_ = file_->Take(kind_, thread_);
+  if (chunk_ != nullptr) locked_ ? file_->SealLocked(chunk_) : file_->Seal(chunk_);
+  chunk_ = locked_ ? file_->TakeLocked(kind_, thread_) : file_->Take(kind_, thread_);
   if (chunk_ == nullptr) return nullptr;
   committed_ = 0;
   last_ticks_ = chunk_->base_ticks;

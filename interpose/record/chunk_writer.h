@@ -22,6 +22,12 @@ class ChunkWriter {
     kind_ = kind;
     thread_ = thread;
   }
+  // For the fold, which writes while it holds the file's lock.
+  void BindLocked(TraceFile* file, ChunkKind kind) {
+    Bind(file, kind, 0);
+    locked_ = true;
+  }
+  ChunkHeader* chunk() const { return chunk_; }
 
   // Room for a record of up to `bytes`; nullptr when the file has no chunk to give.
   uint8_t* Room(size_t bytes) {
@@ -61,6 +67,7 @@ class ChunkWriter {
   uint32_t committed_ = 0;
   uint32_t thread_ = 0;
   ChunkKind kind_ = ChunkKind::kEvents;
+  bool locked_ = false;
   uint64_t last_ticks_ = 0;
   uint64_t last_block_ = 0;
   uint64_t last_reserved_[kDevices];

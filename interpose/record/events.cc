@@ -129,8 +129,8 @@ void RecordTensorRole(ThreadState& thread, const Role& role) {
   });
 }
 
-void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total, const GpuProcess* processes,
-                        uint32_t count) {
+void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total,
+                        const GpuProcess* processes, uint32_t count) {
   Record(
       thread, wire::kGpuProcesses,
       [&](ProtoWriter& proto) {

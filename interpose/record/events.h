@@ -64,8 +64,8 @@ void RecordPhase(ThreadState& thread, wire::Phase kind, uint64_t object);
 void RecordHostCopy(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device);
 void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attribution& attribution);
 void RecordTensorRole(ThreadState& thread, const Role& role);
-void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total, const GpuProcess* processes,
-                        uint32_t count);
+void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total,
+                        const GpuProcess* processes, uint32_t count);
 void RecordHolder(ThreadState& thread, uint64_t address, uint32_t path);
 void RecordExit(ThreadState& thread, int32_t status);
 

@@ -35,12 +35,13 @@ struct TraceHeader {
   uint64_t start_unix_ns;
   uint64_t start_ticks;
   uint64_t start_monotonic_ns;
-  std::atomic<uint64_t> dropped_events;    // relaxed
-  std::atomic<uint64_t> recycled_chunks;   // relaxed
-  std::atomic<uint64_t> folded_events;     // relaxed
-  std::atomic<uint64_t> unknown_calls;     // relaxed
-  std::atomic<uint64_t> failed_stacks;     // relaxed
-  uint8_t zero[144];
+  std::atomic<uint64_t> dropped_events;   // relaxed
+  std::atomic<uint64_t> recycled_chunks;  // relaxed
+  std::atomic<uint64_t> folded_events;    // relaxed
+  std::atomic<uint64_t> unknown_calls;    // relaxed
+  std::atomic<uint64_t> failed_stacks;    // relaxed
+  std::atomic<uint32_t> fold_generation;  // the fold that counts: chunks of other generations are to be ignored
+  uint8_t zero[140];
   char reason[256];  // state machine: why the recorder is disabled
   uint8_t zero_to_end[kHeaderSize - 512];
 };
@@ -55,7 +56,9 @@ struct ChunkHeader {
   uint32_t thread;
   std::atomic<uint32_t> committed;
   uint32_t crc;
-  uint8_t zero[20];
+  uint32_t generation;              // of a fold chunk
+  std::atomic<uint32_t> folded_in;  // of an event chunk: the fold that holds what is in it, 0: none
+  uint8_t zero[12];
 
   uint8_t* payload() { return reinterpret_cast<uint8_t*>(this) + kChunkHeaderSize; }
 };
@@ -69,13 +72,14 @@ static_assert(offsetof(TraceHeader, start_unix_ns) == 48 && offsetof(TraceHeader
 static_assert(offsetof(TraceHeader, start_monotonic_ns) == 64 && offsetof(TraceHeader, dropped_events) == 72);
 static_assert(offsetof(TraceHeader, recycled_chunks) == 80 && offsetof(TraceHeader, folded_events) == 88);
 static_assert(offsetof(TraceHeader, unknown_calls) == 96 && offsetof(TraceHeader, failed_stacks) == 104);
-static_assert(offsetof(TraceHeader, reason) == 256);
+static_assert(offsetof(TraceHeader, fold_generation) == 112 && offsetof(TraceHeader, reason) == 256);
 
 static_assert(sizeof(ChunkHeader) == kChunkHeaderSize);
 static_assert(offsetof(ChunkHeader, kind) == 4 && offsetof(ChunkHeader, flags) == 6);
 static_assert(offsetof(ChunkHeader, sequence) == 8 && offsetof(ChunkHeader, base_ticks) == 16);
 static_assert(offsetof(ChunkHeader, base_monotonic_ns) == 24 && offsetof(ChunkHeader, thread) == 32);
 static_assert(offsetof(ChunkHeader, committed) == 36 && offsetof(ChunkHeader, crc) == 40);
+static_assert(offsetof(ChunkHeader, generation) == 44 && offsetof(ChunkHeader, folded_in) == 48);
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint16_t>::is_always_lock_free);
 
 }  // namespace oomtrace

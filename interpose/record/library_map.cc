@@ -72,7 +72,8 @@ void LibraryMap::Refresh(Facts& facts) {
     if (count <= 0) break;
     filled += static_cast<size_t>(count);
     const char* line = buffer;
-    while (const auto* end = static_cast<const char*>(memchr(line, '\n', filled - static_cast<size_t>(line - buffer)))) {
+    while (const auto* end =
+               static_cast<const char*>(memchr(line, '\n', filled - static_cast<size_t>(line - buffer)))) {
       AddLine(line, end, facts);
       line = end + 1;
     }

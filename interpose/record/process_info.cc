@@ -24,11 +24,24 @@ constexpr size_t kMostPacket = 32768;
 
 constexpr std::string_view kPrefixes[] = {"OOMTRACE_SIM_"};
 constexpr std::string_view kNames[] = {
-    "PYTORCH_ALLOC_CONF",       "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_NO_CUDA_MEMORY_CACHING",
-    "CUDA_VISIBLE_DEVICES",     "CUDA_MODULE_LOADING",     "CUDA_LAUNCH_BLOCKING",   "CUDA_MANAGED_FORCE_DEVICE_ALLOC",
-    "CUBLAS_WORKSPACE_CONFIG",  "CUBLASLT_WORKSPACE_SIZE", "NCCL_BUFFSIZE",          "NCCL_CUMEM_ENABLE",
-    "NVIDIA_VISIBLE_DEVICES",   "RANK",                    "LOCAL_RANK",             "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",         "TORCH_CUDNN_V8_API_DISABLED",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_HIP_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_MODULE_LOADING",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_MANAGED_FORCE_DEVICE_ALLOC",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUBLASLT_WORKSPACE_SIZE",
+    "NCCL_BUFFSIZE",
+    "NCCL_CUMEM_ENABLE",
+    "NVIDIA_VISIBLE_DEVICES",
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "TORCH_CUDNN_V8_API_DISABLED",
 };
 
 bool StartsWith(std::string_view text, std::string_view prefix) {
@@ -64,8 +77,8 @@ void AddEnvironment(ProtoWriter& proto) {
 
 bool MattersForMemory(std::string_view variable) {
   const char* equals = static_cast<const char*>(memchr(variable.data(), '=', variable.size()));
-  const std::string_view name(variable.data(), equals != nullptr ? static_cast<size_t>(equals - variable.data())
-                                                                 : variable.size());
+  const std::string_view name(variable.data(),
+                              equals != nullptr ? static_cast<size_t>(equals - variable.data()) : variable.size());
   for (const std::string_view known : kNames)
     if (name == known) return true;
   for (const std::string_view prefix : kPrefixes)

@@ -43,6 +43,13 @@ class ProtoWriter {
   // A packed repeated field: Begin, then Packed for each element, then End.
   void Packed(uint64_t value) { Varint(value); }
 
+  // Fields that are encoded already.
+  void Raw(const void* data, size_t size) {
+    if (!ok_ || !Fits(size)) return;
+    memcpy(position_, data, size);
+    position_ += size;
+  }
+
   // Opens a length-delimited field; hand the result to End.
   uint8_t* Begin(uint32_t field) {
     Varint(Tag(field, kLengthDelimited));

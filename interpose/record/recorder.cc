@@ -10,6 +10,7 @@
 #include <new>
 
 #include "interpose/record/events.h"
+#include "interpose/record/memory.h"
 #include "interpose/record/process_info.h"
 
 namespace oomtrace {
@@ -44,7 +45,8 @@ void DetachThread(void* state) {
 
 // As a shell needs it: as it is where nothing in it is special.
 void AddQuoted(Text<2 * sizeof(TracePath)>& line, const char* path) {
-  const bool plain = strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:+@%=-,") == strlen(path);
+  const bool plain =
+      strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:+@%=-,") == strlen(path);
   if (!plain) line.Add("'");
   line.Add(path);
   if (!plain) line.Add("'");
@@ -89,7 +91,8 @@ void Recorder::OnStart(void (*callback)(Recorder&)) { start_callback = callback;
 Recorder* Recorder::Current() {
   if (process_page == nullptr) return nullptr;
   Recorder* recorder = process_page->recorder.load(std::memory_order_acquire);
-  if (recorder != nullptr) [[likely]] return recorder;
+  if (recorder != nullptr) [[likely]]
+    return recorder;
   void* memory = MapMemory(sizeof(Recorder));
   if (memory == nullptr) return nullptr;
   // Zeroed memory is the initial state of everything in it; constructing it would touch megabytes of tables.

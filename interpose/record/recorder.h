@@ -30,9 +30,9 @@ class Recorder;
 struct ThreadState {
   Recorder* recorder;
   ChunkWriter events;
-  bool busy;                     // inside the recorder: what nests (a signal handler, our own calls) is not recorded
+  bool busy;  // inside the recorder: what nests (a signal handler, our own calls) is not recorded
   bool context_known;
-  uint32_t context_id;           // of the state below, the last one used
+  uint32_t context_id;  // of the state below, the last one used
   ContextState context;
   ThreadState* next_free;
 };
@@ -73,7 +73,7 @@ class Recorder {
 
   std::atomic<State> state_;
   std::atomic<bool> out_of_memory_;
-  SpinLock lock_;            // starting, and the list of free thread states
+  SpinLock lock_;  // starting, and the list of free thread states
   ThreadState* free_threads_;
   TraceFile file_;
   TracePath path_;

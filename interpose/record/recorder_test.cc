@@ -190,6 +190,24 @@ TEST_F(RecorderTest, ThreadsAtOnceLoseNothing) {
   }
 }
 
+TEST_F(RecorderTest, FactsOutliveEveryFold) {
+  setenv("OOMTRACE_BUDGET", "2MiB", 1);
+  InChild([] {
+    Recorder::Initialize();
+    for (int i = 1; i <= 400000; ++i) {
+      Entry entry(Cause::kMemory);
+      if (i % 1000 == 0) entry.recorder().facts().Note("still here");
+      RecordTensorAlloc(entry.thread(), 512, 512, 0, 0, {});
+    }
+  });
+  unsetenv("OOMTRACE_BUDGET");
+  ASSERT_EQ(Files().size(), 1u);
+  const ReadTrace read = Read(Files()[0]);
+  EXPECT_GT(read.header->fold_generation.load(), 1u);
+  EXPECT_EQ(read.facts.process_size(), 1);
+  EXPECT_EQ(read.facts.note_size(), 400);
+}
+
 TEST_F(RecorderTest, ExplicitFileAndASecondProcess) {
   const std::string file = (directory_ / "run.oomtrace").string();
   setenv("OOMTRACE_FILE", file.c_str(), 1);

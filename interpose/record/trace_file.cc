@@ -12,6 +12,8 @@
 
 #include "interpose/record/clock.h"
 #include "interpose/record/crc32c.h"
+#include "interpose/record/fold.h"
+#include "interpose/record/memory.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -28,11 +30,6 @@ uint64_t LargestFile() {
 }
 
 }  // namespace
-
-void* MapMemory(size_t bytes) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return memory == MAP_FAILED ? nullptr : memory;
-}
 
 bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, int* errno_out) {
   if (budget_bytes < kSmallestBudget) budget_bytes = kSmallestBudget;
@@ -115,14 +112,38 @@ ChunkHeader* TraceFile::At(uint64_t index) const {
   return reinterpret_cast<ChunkHeader*>(reinterpret_cast<uint8_t*>(header_) + kHeaderSize + index * kChunkSize);
 }
 
+uint64_t TraceFile::IndexOf(const ChunkHeader* chunk) const {
+  const auto offset = reinterpret_cast<const uint8_t*>(chunk) - reinterpret_cast<const uint8_t*>(header_);
+  return (static_cast<uint64_t>(offset) - kHeaderSize) / kChunkSize;
+}
+
+uint64_t TraceFile::FreeChunks() const {
+  return (full_ ? reserved_chunks_ : budget_chunks_) - used_chunks_ + released_chunks_;
+}
+
+uint64_t TraceFile::FreeSlot() {
+  if (released_chunks_ > 0) {
+    for (uint64_t i = 0; i < used_chunks_; ++i)
+      if (slots_[i].sequence == 0) return i;
+  }
+  return used_chunks_ < reserved_chunks_ || Grow() ? used_chunks_ : kNone;
+}
+
 uint64_t TraceFile::OldestSealed() const {
-  uint64_t oldest = budget_chunks_;
+  uint64_t oldest = kNone;
   for (uint64_t i = 0; i < used_chunks_; ++i) {
     const Slot& slot = slots_[i];
-    if (slot.kind != ChunkKind::kEvents || slot.held) continue;
-    if (oldest == budget_chunks_ || slot.sequence < slots_[oldest].sequence) oldest = i;
+    if (slot.sequence == 0 || slot.kind != ChunkKind::kEvents || slot.held) continue;
+    if (oldest == kNone || slot.sequence < slots_[oldest].sequence) oldest = i;
   }
   return oldest;
+}
+
+// What was in it is no longer part of the trace.
+void TraceFile::Release(uint64_t index) {
+  At(index)->magic.store(0, std::memory_order_release);
+  slots_[index].sequence = 0;
+  ++released_chunks_;
 }
 
 ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
@@ -130,7 +151,8 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
   // Faults the pages in at once (a first touch costs 79 ns a record otherwise), and answers an error where writing
   // would raise SIGBUS. A kernel that does not know the advice says EINVAL, which is no reason to stop.
   if (madvise(reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(chunk) & ~uintptr_t{4095}), kChunkSize,
-              MADV_POPULATE_WRITE) != 0 && errno != EINVAL) {
+              MADV_POPULATE_WRITE) != 0 &&
+      errno != EINVAL) {
     full_ = true;
     return nullptr;
   }
@@ -138,12 +160,21 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
   chunk->committed.store(0, std::memory_order_relaxed);
   chunk->kind = static_cast<uint16_t>(kind);
   chunk->flags.store(0, std::memory_order_relaxed);
-  chunk->sequence = next_sequence_++;
-  chunk->base_ticks = Ticks();
-  chunk->base_monotonic_ns = ClockNs(CLOCK_MONOTONIC);
+  chunk->sequence = ++last_sequence_;
+  // What a fold holds may be as old as the trace.
+  const bool fold = kind == ChunkKind::kFold;
+  chunk->base_ticks = fold ? header_->start_ticks : Ticks();
+  chunk->base_monotonic_ns = fold ? header_->start_monotonic_ns : ClockNs(CLOCK_MONOTONIC);
   chunk->thread = thread;
   chunk->crc = 0;
+  chunk->generation = 0;
+  chunk->folded_in.store(0, std::memory_order_relaxed);
   chunk->magic.store(kChunkMagic, std::memory_order_release);
+  if (index == used_chunks_) {
+    ++used_chunks_;
+  } else {
+    --released_chunks_;
+  }
   slots_[index] = {chunk->sequence, kind, true};
   return chunk;
 }
@@ -152,27 +183,36 @@ ChunkHeader* TraceFile::Take(ChunkKind kind, uint32_t thread) {
   SpinLockHolder hold(lock_);
   // Interned data may never crowd out the events.
   if (kind == ChunkKind::kPermanent && permanent_chunks_ >= budget_chunks_ / 2) return nullptr;
-  uint64_t index;
-  if (used_chunks_ < reserved_chunks_ || Grow()) {
-    index = used_chunks_;
-  } else {
-    index = OldestSealed();
-    if (index == budget_chunks_) return nullptr;
-    header_->recycled_chunks.fetch_add(1, std::memory_order_relaxed);
+  if (FreeChunks() <= Fold::Spare(budget_chunks_)) {
+    if (fold_ == nullptr) fold_ = Fold::Make(this);
+    if (fold_ != nullptr) fold_->FoldOldest();
   }
-  ChunkHeader* chunk = Begin(index, kind, thread);
-  if (chunk == nullptr) return nullptr;
-  if (index == used_chunks_) ++used_chunks_;
-  if (kind == ChunkKind::kPermanent) ++permanent_chunks_;
+  ChunkHeader* chunk = TakeLocked(kind, thread);
+  if (chunk == nullptr) {
+    const uint64_t oldest = OldestSealed();
+    if (oldest == kNone) return nullptr;
+    header_->recycled_chunks.fetch_add(1, std::memory_order_relaxed);
+    Release(oldest);
+    chunk = TakeLocked(kind, thread);
+  }
+  if (chunk != nullptr && kind == ChunkKind::kPermanent) ++permanent_chunks_;
   return chunk;
 }
 
+ChunkHeader* TraceFile::TakeLocked(ChunkKind kind, uint32_t thread) {
+  const uint64_t index = FreeSlot();
+  return index != kNone ? Begin(index, kind, thread) : nullptr;
+}
+
 void TraceFile::Seal(ChunkHeader* chunk) {
+  SpinLockHolder hold(lock_);
+  SealLocked(chunk);
+}
+
+void TraceFile::SealLocked(ChunkHeader* chunk) {
   chunk->crc = Crc32c(chunk->payload(), chunk->committed.load(std::memory_order_relaxed));
   chunk->flags.store(kSealed, std::memory_order_release);
-  const auto index = (reinterpret_cast<uint8_t*>(chunk) - reinterpret_cast<uint8_t*>(header_) - kHeaderSize) / kChunkSize;
-  SpinLockHolder hold(lock_);
-  slots_[index].held = false;
+  slots_[IndexOf(chunk)].held = false;
 }
 
 }  // namespace oomtrace

@@ -3,10 +3,11 @@
 // Guarantees
 // - Space is reserved on disk before it is mapped memory that anybody writes: a full disk is an error here, never a
 //   SIGBUS in the application. The mapping spans the whole budget from the start, so nothing ever moves.
-// - The size on disk never exceeds the budget. When it is used up (or the disk is full), the oldest sealed event chunk
-//   is recycled and counted; permanent chunks never are.
+// - The size on disk never exceeds the budget. When it is used up (or the disk is full), the oldest sealed event chunks
+//   are folded (fold.h): what still lives, and the phases, are written anew, and the chunks are used again. Where even
+//   that has no room, the oldest is recycled and counted as lost. Permanent chunks never are.
 // - No number of a chunk is used twice.
-// Thread-safe after Open, except that a chunk has one writer at a time.
+// Zeroed memory is a valid unopened TraceFile. Thread-safe after Open, except that a chunk has one writer at a time.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,12 @@
 
 namespace oomtrace {
 
+class Fold;
 using Reason = Text<240>;
 
 class TraceFile {
  public:
-  static constexpr uint64_t kExtent = 4u << 20;        // bytes reserved at a time
+  static constexpr uint64_t kExtent = 4u << 20;  // bytes reserved at a time
   static constexpr uint64_t kSmallestBudget = 1u << 20;
 
   // Makes `path`, which must not exist, with mode 0644. On failure says why, closes, and leaves no file behind.
@@ -34,20 +36,32 @@ class TraceFile {
   // The writer is done with it: checksummed, and from now on a candidate for recycling.
   void Seal(ChunkHeader* chunk);
 
+  // The same for whoever holds the lock already, which is the fold alone.
+  ChunkHeader* TakeLocked(ChunkKind kind, uint32_t thread);
+  void SealLocked(ChunkHeader* chunk);
+
   TraceHeader* header() const { return header_; }
   bool open() const { return header_ != nullptr; }
 
  private:
+  friend class Fold;
+
   struct Slot {
-    uint64_t sequence;
+    uint64_t sequence;  // 0: free
     ChunkKind kind;
     bool held;
   };
 
+  static constexpr uint64_t kNone = ~uint64_t{0};
+
   bool Reserve(uint64_t bytes);
   bool Grow();
+  uint64_t FreeChunks() const;
+  uint64_t FreeSlot();
   uint64_t OldestSealed() const;
   ChunkHeader* At(uint64_t index) const;
+  uint64_t IndexOf(const ChunkHeader* chunk) const;
+  void Release(uint64_t index);
   ChunkHeader* Begin(uint64_t index, ChunkKind kind, uint32_t thread);
 
   SpinLock lock_;
@@ -58,11 +72,10 @@ class TraceFile {
   uint64_t reserved_chunks_ = 0;
   uint64_t used_chunks_ = 0;
   uint64_t permanent_chunks_ = 0;
-  uint64_t next_sequence_ = 1;
+  uint64_t last_sequence_ = 0;
+  uint64_t released_chunks_ = 0;  // among the used ones
   bool full_ = false;
+  Fold* fold_ = nullptr;  // made when it is first needed
 };
-
-// Anonymous zeroed memory outside the application's malloc, never given back; nullptr when there is none.
-void* MapMemory(size_t bytes);
 
 }  // namespace oomtrace

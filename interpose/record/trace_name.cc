@@ -129,7 +129,9 @@ uint64_t ParseBudget(const char* text) {
   if (text == nullptr || text[0] < '0' || text[0] > '9') return kDefaultBudget;
   char* unit = nullptr;
   const double value = strtod(text, &unit);
-  const auto scaled = [&](int shift) { return static_cast<uint64_t>(value * static_cast<double>(uint64_t{1} << shift)); };
+  const auto scaled = [&](int shift) {
+    return static_cast<uint64_t>(value * static_cast<double>(uint64_t{1} << shift));
+  };
   switch (unit[0]) {
     case 0:
     case 'B':

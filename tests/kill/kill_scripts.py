@@ -78,3 +78,22 @@ for step in range(30):
     optimizer.zero_grad()
     print(loss.item().hex(), torch.rand(1).item().hex())
 """
+
+# Trains until so many blocks were handed out that a small trace has been folded many times, and says what is alive.
+LONG = """
+import torch
+
+model = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(20)]).cuda()
+model.train()
+optimizer = torch.optim.AdamW(model.parameters())
+steps = 0
+while torch.cuda.memory_stats()["allocation.all.allocated"] < 300000:
+    for _ in range(50):
+        model(torch.randn(8, 64, device="cuda")).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        steps += 1
+print(steps, torch.cuda.memory_allocated(), flush=True)
+import os
+os.kill(os.getpid(), 9)
+"""

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from kill_scripts import TRAIN
+from kill_scripts import LONG, TRAIN
 from trace_file import read
 
 
@@ -54,3 +54,18 @@ def test_exit_status_is_in_the_trace(job):
     assert [event.get("status", 0) for event in trace.of("exit")] == [0]
     assert "oomtrace" not in err  # silent: nothing ran out of memory
     assert confirmed(out)[0] == len(trace.of("tensor_alloc"))  # not one more and not one less
+
+
+def test_a_long_run_keeps_its_live_set_and_its_steps(job):
+    status, out, _ = job.run(job.write(LONG), OOMTRACE_BUDGET="3MiB")
+    assert status == -signal.SIGKILL
+    steps, allocated = (int(word) for word in out.split())
+    (path,) = job.traces()
+    assert path.stat().st_size <= 3 << 20
+    trace = read(path)
+    assert trace.folded > 100000 and (trace.recycled, trace.dropped) == (0, 0)
+    assert sum(trace.live().values()) == allocated
+    kinds = [phase["kind"] for phase in trace.of("phase")]
+    assert [kinds.count(kind) for kind in (1, 2, 3, 4)] == [steps] * 4
+    named = {trace.string(role["name"]) for role in trace.of("tensor_role") if role["role"] in (1, 4)}
+    assert {"0.weight", "19.bias", "7.weight: exp_avg"} <= named

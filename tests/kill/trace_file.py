@@ -114,6 +114,7 @@ class Trace:
     dropped: int = 0
     recycled: int = 0
     folded: int = 0
+    fold_generation: int = 0
     failed_stacks: int = 0
     reason: str = ""
     chunks: int = 0
@@ -158,7 +159,8 @@ class Trace:
             if kind == "tensor_alloc":
                 blocks[packet["address"]] = packet["bytes"]
             elif kind == "tensor_free":
-                assert blocks.pop(packet["address"], None) is not None or self.recycled, "a free without an allocation"
+                known = blocks.pop(packet["address"], None)
+                assert known is not None or self.recycled or self.folded, "a free without an allocation"
         return blocks
 
 
@@ -180,6 +182,7 @@ def read(path):
     assert (magic, version, header, chunk, chunk_header) == (b"OOMTRACE", 1, HEADER, CHUNK, CHUNK_HEADER)
     trace.budget_chunks, trace.reserved_chunks, trace.state, trace.pid = struct.unpack_from("<QQII", data, 24)
     trace.dropped, trace.recycled, trace.folded, _, trace.failed_stacks = struct.unpack_from("<5Q", data, 72)
+    (trace.fold_generation,) = struct.unpack_from("<I", data, 112)
     trace.reason = data[256:512].split(b"\0")[0].decode()
     for offset in range(HEADER, HEADER + trace.reserved_chunks * CHUNK, CHUNK):
         read_chunk(trace, data, offset)
@@ -190,8 +193,11 @@ def read(path):
 
 
 def read_chunk(trace, data, offset):
-    magic, kind, flags, sequence, base, _, _, committed, crc = struct.unpack_from("<4sHHQQQIII", data, offset)
-    if magic != b"OTCH":
+    fields = struct.unpack_from("<4sHHQQQIIIII", data, offset)
+    magic, kind, flags, sequence, base, _, _, committed, crc, generation, folded_in = fields
+    if magic != b"OTCH" or generation not in (0, trace.fold_generation):
+        return
+    if 0 < folded_in <= trace.fold_generation:  # what is in it is in the fold
         return
     trace.chunks += 1
     trace.sequences.append(sequence)

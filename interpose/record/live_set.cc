@@ -1,0 +1,198 @@
+#include "interpose/record/live_set.h"
+
+#include "interpose/record/hash.h"
+#include "interpose/record/memory.h"
+#include "interpose/record/wire.h"
+#include "interpose/record/wire_reader.h"
+
+namespace oomtrace {
+
+// One record of a chunk, its deltas undone.
+struct LiveSet::Event {
+  uint32_t kind;
+  uint64_t ticks;
+  uint64_t address;
+  uint64_t value[12];           // by field number, where it is a number
+  const uint8_t* behind_ticks;  // the message without its first field
+  uint32_t size_behind_ticks;
+
+  uint32_t Word(int field) const { return static_cast<uint32_t>(value[field]); }
+};
+
+struct LiveSet::Decoder {
+  static constexpr int kDevices = 16;  // as ChunkWriter::kDevices
+
+  uint64_t ticks;
+  uint64_t rotated = 0;
+  uint64_t reserved[kDevices] = {};
+
+  static bool HasBlock(uint32_t kind) {
+    return kind == wire::kTensorAlloc || kind == wire::kTensorFree || kind == wire::kDeviceAlloc ||
+           kind == wire::kDeviceFree || kind == wire::kHostCopy || kind == wire::kTensorRole || kind == wire::kHolder;
+  }
+
+  Event Decode(uint32_t kind, const uint8_t* message, size_t size) {
+    Event event = {};
+    event.kind = kind;
+    event.behind_ticks = message + size;  // ticks come first, where they are not zero
+    WireReader fields(message, size);
+    while (fields.Next()) {
+      if (fields.field() != 1 && fields.start() < event.behind_ticks) event.behind_ticks = fields.start();
+      if (!fields.is_bytes() && fields.field() < 12) event.value[fields.field()] = fields.value();
+    }
+    event.size_behind_ticks = static_cast<uint32_t>(message + size - event.behind_ticks);
+    event.ticks = ticks += event.value[1];
+    if (HasBlock(kind)) {
+      rotated += (event.value[2] >> 1) ^ (~(event.value[2] & 1) + 1);  // zigzag
+      event.address = rotated << 9 | rotated >> 55;
+    }
+    return event;
+  }
+  uint64_t Reserved(const Event& event) {
+    uint64_t& last = reserved[event.value[7] % kDevices];
+    if (event.value[8] != 0) last = event.value[8];
+    return last;
+  }
+};
+
+LiveBlock* LiveSet::Find(uint64_t address, bool device_level) const {
+  for (size_t i = Mix(address, device_level); blocks_ != nullptr; ++i) {
+    LiveBlock& block = blocks_[i & (kSlots - 1)];
+    if (!block.used) return nullptr;
+    if (block.address == address && block.device_level == device_level) return &block;
+  }
+  return nullptr;
+}
+
+LiveBlock* LiveSet::FindOrAdd(uint64_t address, bool device_level) {
+  if (LiveBlock* known = Find(address, device_level)) return known;
+  if ((blocks_ == nullptr || used_ >= kSlots / 4 * 3) && !MakeRoom()) return nullptr;
+  size_t i = Mix(address, device_level);
+  while (blocks_[i & (kSlots - 1)].used) ++i;
+  LiveBlock& block = blocks_[i & (kSlots - 1)];
+  block.used = true;
+  block.address = address;
+  block.device_level = device_level;
+  ++used_;
+  return &block;
+}
+
+// A table without the slots of the dead: over a long run an allocator uses more addresses than ever live at once.
+bool LiveSet::MakeRoom() {
+  auto* blocks = static_cast<LiveBlock*>(MapMemory(kSlots * sizeof(LiveBlock)));
+  if (blocks == nullptr) return false;
+  size_t used = 0;
+  ForEach([&](const LiveBlock& block) {
+    size_t slot = Mix(block.address, block.device_level);
+    while (blocks[slot & (kSlots - 1)].used) ++slot;
+    blocks[slot & (kSlots - 1)] = block;
+    ++used;
+  });
+  if (blocks_ != nullptr) munmap(blocks_, kSlots * sizeof(LiveBlock));
+  blocks_ = blocks;
+  used_ = used;
+  return used_ < kSlots / 2;
+}
+
+bool LiveSet::Allocate(const LiveBlock& block) {
+  LiveBlock* slot = FindOrAdd(block.address, block.device_level);
+  if (slot == nullptr) return false;
+  if (!slot->live && slot->ticks > block.ticks) {
+    slot->ticks = 0;  // its free was seen first
+    return true;
+  }
+  if (slot->live && slot->ticks > block.ticks) return true;  // a later allocation at this address is known
+  *slot = block;
+  slot->used = slot->live = true;
+  return true;
+}
+
+bool LiveSet::Free(const LiveBlock& block) {
+  LiveBlock* slot = FindOrAdd(block.address, block.device_level);
+  if (slot == nullptr) return false;
+  if (slot->live && slot->ticks <= block.ticks) {
+    slot->live = false;
+    slot->ticks = 0;
+  } else if (!slot->live) {
+    *slot = block;
+    slot->used = true;
+  }
+  return true;
+}
+
+// What an event says about a block that lives.
+void LiveSet::Describe(const Event& event) {
+  LiveBlock* block = Find(event.address, false);
+  if (block == nullptr || !block->live) return;
+  if (event.kind == wire::kHostCopy) {
+    block->copy_ticks = event.ticks;
+    block->copy_bytes = event.value[3];
+    return;
+  }
+  block->role_ticks = event.ticks;
+  block->role_bytes = event.value[3];
+  block->role = event.Word(4);
+  block->role_name = event.Word(5);
+  block->owner = event.value[6];
+}
+
+bool LiveSet::Keep(const Event& event) {
+  if (kept_count_ == kMostKept) return false;
+  kept_[kept_count_++] = {event.ticks, event.kind, event.size_behind_ticks, event.behind_ticks};
+  return true;
+}
+
+bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder) {
+  LiveBlock block = {};
+  block.address = event.address;
+  block.ticks = event.ticks;
+  block.bytes = event.value[3];
+  block.stack = event.Word(4);
+  block.device = event.Word(7);
+  switch (event.kind) {
+    case wire::kTensorAlloc:
+      block.layout = event.Word(5);
+      block.context = event.Word(6);
+      block.reserved = decoder.Reserved(event);
+      return Allocate(block);
+    case wire::kTensorFree:
+      block.reserved = decoder.Reserved(event);
+      return Free(block);
+    case wire::kDeviceAlloc:
+      if (event.value[8] != 0 || event.address == 0) return true;  // refused
+      block.device_level = true;
+      block.library = event.Word(5);
+      block.api = event.Word(6);
+      return Allocate(block);
+    case wire::kDeviceFree:
+      block.device_level = true;
+      block.library = event.Word(5);
+      block.api = event.Word(6);
+      return Free(block);
+    case wire::kHostCopy:
+    case wire::kTensorRole:
+      Describe(event);
+      return true;
+    case wire::kPhase:
+    case wire::kOutOfMemory:
+    case wire::kGpuProcesses:
+    case wire::kExit:
+      return Keep(event);
+    default:
+      return true;  // free bytes of long ago, holders after an error that was survived
+  }
+}
+
+bool LiveSet::Apply(const ChunkHeader& chunk) {
+  Decoder decoder{chunk.base_ticks};
+  const auto* payload = reinterpret_cast<const uint8_t*>(&chunk) + kChunkHeaderSize;
+  WireReader records(payload, chunk.committed.load(std::memory_order_relaxed));
+  bool complete = true;
+  while (records.Next() && records.is_bytes()) {
+    ++events_;
+    complete &= ApplyEvent(decoder.Decode(records.field(), records.bytes(), records.size()), decoder);
+  }
+  return complete;
+}
+
+}  // namespace oomtrace

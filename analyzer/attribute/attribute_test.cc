@@ -228,6 +228,48 @@ TEST(AttributeTest, WeightsThatNobodyHoldsAreKnownByTheirGradients) {
   EXPECT_EQ(script.Of(lone), "unknown") << "unknown rather than wrong";
 }
 
+TEST(AttributeTest, TheBucketsOfDistributedDataParallelHoldGradients) {
+  Script script;
+  const FrameSpec reducer{"/v/site-packages/torch/nn/parallel/distributed.py", "_ddp_init_helper", 1};
+  const uint64_t bucket = script.Make({reducer, kTrain}, {4096});
+  const uint64_t rebuilt = script.Make({reducer, kTrain}, {8192}, {}, testing::kFloat32, kModel);
+  const uint64_t of_its_model = script.Make({kForward, reducer, kTrain}, {8192}, {}, testing::kFloat32, kLayer);
+  script.Begin();
+  script.Free(of_its_model);
+  script.End();
+  script.Attributed();
+  EXPECT_EQ(script.Of(bucket), "gradient");
+  EXPECT_EQ(script.Of(rebuilt), "gradient");
+  EXPECT_EQ(script.Of(of_its_model), "activation");
+}
+
+TEST(AttributeTest, WithoutLayoutsSizesTellParametersAndNothingIsAWorkspace) {
+  Script script;
+  const uint64_t weight = script.Make({kTrain}, {});
+  script.Role(Role::PARAMETER, weight, 4, "w", kModel);
+  const uint64_t kept = script.Make({kForward, kTrain}, {}, {}, testing::kFloat32, kLayer);
+  script.Begin();
+  const uint64_t gradient = script.InBackward({});
+  script.Free(kept);
+  script.End();
+  script.Attributed();
+  EXPECT_EQ(script.Of(gradient), "gradient");
+  EXPECT_EQ(script.Of(kept), "activation");
+}
+
+TEST(AttributeTest, WhatADifferentiableBackwardKeepsIsItsGraph) {
+  Script script;
+  script.Parameter({16, 32});
+  script.Begin();
+  const uint64_t saved = script.InBackward({9, 9}, "TanhBackward0", true);
+  script.End();
+  script.Begin();
+  script.Free(saved);
+  script.End();
+  script.Attributed();
+  EXPECT_EQ(script.Of(saved), "activation");
+}
+
 TEST(AttributeTest, HoldersAreNamed) {
   Script script;
   const uint64_t kept = script.Activation();

@@ -1,5 +1,5 @@
-# cmake -DLIBRARY=… -DMAP=… -DNM=… -DREADELF=… -P check_exports.cmake: the library exports the hooks and nothing else, and
-# needs libc only.
+# cmake -DLIBRARY=… -DMAP=… -DTABLE=… -DNM=… -DREADELF=… -P check_exports.cmake: the library exports the hooks and nothing else,
+# needs libc only, and the documents list the same hooks.
 execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^ \n]+\n" exported "${symbols}")
 list(TRANSFORM exported STRIP)
@@ -15,4 +15,10 @@ execute_process(COMMAND ${READELF} -d ${LIBRARY} OUTPUT_VARIABLE dynamic COMMAND
 string(REGEX MATCHALL "NEEDED[^\n]+" needed "${dynamic}")
 if(NOT needed MATCHES "^NEEDED[^;]*libc\\.so\\.6\\]$")
   message(FATAL_ERROR "${LIBRARY} needs more than libc: ${needed}")
+endif()
+file(STRINGS ${TABLE} rows REGEX "^\\| `[A-Za-z0-9_]+` \\| lib")
+list(TRANSFORM rows REPLACE "^\\| `([A-Za-z0-9_]+)`.*$" "\\1")
+list(SORT rows)
+if(NOT rows STREQUAL hooked)
+  message(FATAL_ERROR "${TABLE} lists\n${rows}\nand hooks.def\n${hooked}")
 endif()

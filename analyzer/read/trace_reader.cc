@@ -101,6 +101,11 @@ absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::FromBytes(std::string_
     return absl::DataLossError(absl::StrCat(name, ": no chunk of it can be read: ", damage.Lines().front(),
                                             ". Copy the trace again, or record again"));
   }
+  // A recorder that records has said at least which process it is in.
+  if (chunks.empty() && header->state == static_cast<uint32_t>(RecorderState::kRecording)) {
+    return absl::DataLossError(absl::StrCat(name, ": says that it is recording but holds no chunk in ", bytes.size(),
+                                            " bytes. Copy the trace again, or record again"));
+  }
   Tables tables = ReadTables(chunks, &damage);
   return std::unique_ptr<TraceReader>(
       new TraceReader(name, *std::move(header), std::move(chunks), std::move(tables), std::move(damage)));

@@ -223,6 +223,10 @@ TEST(TraceReaderTest, AHeaderWithoutItsChunksIsDamagedBeyondUse) {
             absl::StatusCode::kDataLoss);
 }
 
+TEST(TraceReaderTest, ARecordingWithoutAChunkIsDamagedBeyondUse) {
+  EXPECT_EQ(TraceReader::FromBytes(TraceBuilder().Finish(), "t").status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(TraceReaderTest, AnArmedRecorderThatSawNothingIsATraceWithoutEvents) {
   TraceBuilder builder;
   builder.State(3, "torch is not there");

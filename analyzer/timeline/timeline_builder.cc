@@ -379,7 +379,12 @@ Timeline BuildTimeline(TraceReader* reader) {
 absl::StatusOr<Timeline> ReadTimeline(const std::string& path) {
   absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(path);
   if (!reader.ok()) return reader.status();
-  return BuildTimeline(reader->get());
+  Timeline timeline = BuildTimeline(reader->get());
+  if (timeline.events == 0 && !timeline.damage.empty()) {
+    return absl::DataLossError(absl::StrCat(path, ": no event of it can be read: ", timeline.damage.front(),
+                                            ". Copy the trace again, or record again"));
+  }
+  return timeline;
 }
 
 }  // namespace oomtrace

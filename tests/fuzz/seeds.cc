@@ -81,6 +81,7 @@ void AddDeath(TraceBuilder* builder) {
 std::vector<std::string> Seeds() {
   std::vector<std::string> seeds;
   TraceBuilder nothing;
+  nothing.State(1);
   seeds.push_back(nothing.Finish());
   TraceBuilder one;
   AddFacts(&one);

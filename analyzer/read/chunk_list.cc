@@ -21,8 +21,18 @@ bool LooksUsed(std::string_view bytes) {
          LoadLittleEndian<uint64_t>(bytes, 24) > 0 && LoadLittleEndian<uint32_t>(bytes, 36) <= kMaxPayload;
 }
 
+// Whether the chunk belongs to the state that the last complete fold left: docs/trace-format.md, "Folding".
+bool Counts(std::string_view bytes, ChunkKind kind, uint32_t fold_generation) {
+  if (kind == ChunkKind::kFold) {
+    const uint32_t generation = LoadLittleEndian<uint32_t>(bytes, 44);
+    return generation == 0 || generation == fold_generation;
+  }
+  const uint32_t folded_in = LoadLittleEndian<uint32_t>(bytes, 48);
+  return kind != ChunkKind::kEvents || folded_in == 0 || folded_in > fold_generation;
+}
+
 // Reads the chunk whose bytes are `bytes` (at least a header). Returns false where it holds nothing to use.
-bool ReadChunk(std::string_view bytes, uint64_t offset, Chunk* chunk, DamageLog* damage) {
+bool ReadChunk(std::string_view bytes, uint64_t offset, uint32_t fold_generation, Chunk* chunk, DamageLog* damage) {
   const uint32_t magic = LoadLittleEndian<uint32_t>(bytes, 0);
   if (magic == 0) return false;
   if (magic != kChunkMagic) {
@@ -38,6 +48,7 @@ bool ReadChunk(std::string_view bytes, uint64_t offset, Chunk* chunk, DamageLog*
   }
   chunk->offset = offset;
   chunk->kind = static_cast<ChunkKind>(kind);
+  if (!Counts(bytes, chunk->kind, fold_generation)) return false;
   chunk->sequence = LoadLittleEndian<uint64_t>(bytes, 8);
   chunk->base_ticks = LoadLittleEndian<uint64_t>(bytes, 16);
   chunk->base_monotonic_ns = LoadLittleEndian<uint64_t>(bytes, 24);
@@ -79,7 +90,9 @@ std::vector<Chunk> ListChunks(std::string_view file, const FileHeader& header, D
   std::vector<Chunk> chunks;
   for (uint64_t offset = kFileHeaderSize; offset + kChunkHeaderSize <= file.size(); offset += kChunkSize) {
     Chunk chunk;
-    if (ReadChunk(file.substr(offset, kChunkSize), offset, &chunk, damage)) chunks.push_back(chunk);
+    if (ReadChunk(file.substr(offset, kChunkSize), offset, header.fold_generation, &chunk, damage)) {
+      chunks.push_back(chunk);
+    }
   }
   std::stable_sort(chunks.begin(), chunks.end(),
                    [](const Chunk& a, const Chunk& b) { return a.sequence < b.sequence; });

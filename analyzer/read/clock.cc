@@ -27,6 +27,7 @@ TickClock::TickClock(const FileHeader& header, const std::vector<Chunk>& chunks)
   std::vector<double> slopes;
   for (size_t i = chunks.size() * 2 / 3; i < chunks.size(); ++i) {
     const Chunk& chunk = chunks[i];
+    if (chunk.kind == ChunkKind::kFold) continue;  // it bears the header's ticks
     if (chunk.base_ticks <= header.start_ticks || chunk.base_monotonic_ns <= header.start_monotonic_ns) continue;
     slopes.push_back(static_cast<double>(chunk.base_monotonic_ns - header.start_monotonic_ns) /
                      static_cast<double>(chunk.base_ticks - header.start_ticks));
@@ -52,6 +53,7 @@ uint64_t TickClock::Ticks(int64_t nanoseconds) const {
 void RepairBaseTicks(const FileHeader& header, const TickClock& clock, std::vector<Chunk>* chunks, DamageLog* damage) {
   int64_t before = 0;
   for (Chunk& chunk : *chunks) {
+    if (chunk.kind == ChunkKind::kFold) continue;
     const int64_t by_ticks = clock.Nanoseconds(chunk.base_ticks);
     const int64_t by_monotonic = MonotonicSinceStart(header, chunk);
     const int64_t tolerance = kToleranceNs + std::min(by_ticks, by_monotonic) / kToleranceShare;

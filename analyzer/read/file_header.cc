@@ -67,6 +67,7 @@ FileHeader Load(std::string_view file) {
   header.events_folded = LoadLittleEndian<uint64_t>(file, 88);
   header.device_calls_unhooked = LoadLittleEndian<uint64_t>(file, 96);
   header.stacks_missed = LoadLittleEndian<uint64_t>(file, 104);
+  header.fold_generation = LoadLittleEndian<uint32_t>(file, 112);
   const std::string_view reason = file.substr(kReasonOffset, kReasonSize);
   header.disabled_reason = std::string(reason.substr(0, reason.find('\0')));
   return header;

@@ -31,6 +31,7 @@ struct FileHeader {
   uint64_t events_folded = 0;
   uint64_t device_calls_unhooked = 0;
   uint64_t stacks_missed = 0;
+  uint32_t fold_generation = 0;  // of the fold chunks that count; 0: nothing was folded
   std::string disabled_reason;
 };
 

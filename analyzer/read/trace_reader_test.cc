@@ -377,6 +377,24 @@ TEST(TraceReaderTest, AFlippedBitInASealedPayloadIsAlwaysReported) {
   }
 }
 
+// Which of an old event chunk and the fold that replaces it counts, by the header's generation.
+TEST(TraceReaderTest, AKillAmidAFoldLeavesTheOldStateOrTheNew) {
+  TraceBuilder builder;
+  builder.Alloc(kBase, 512, {});
+  builder.EventsIn(Kind::kFold).Alloc(kBase + 512, 512, {});
+  std::string file = builder.Finish(/*seal_all=*/true);
+  const uint32_t generation = 3;
+  std::memcpy(file.data() + kFileHeaderSize + 48, &generation, sizeof(generation));               // folded in
+  std::memcpy(file.data() + kFileHeaderSize + kChunkSize + 44, &generation, sizeof(generation));  // generation
+  for (const uint32_t complete : {2u, 3u}) {
+    std::memcpy(file.data() + 112, &complete, sizeof(complete));
+    Recorder seen;
+    EXPECT_EQ(MustRead(file)->ReadEvents(&seen), 1);
+    ASSERT_EQ(seen.allocs.size(), 1u);
+    EXPECT_EQ(seen.allocs[0].address, complete == generation ? kBase + 512 : kBase);
+  }
+}
+
 TEST(TraceReaderTest, ReadsAFileOnDisk) {
   const std::string path = ::testing::TempDir() + "/reader_test.oomtrace";
   std::ofstream(path, std::ios::binary) << SmallTrace();

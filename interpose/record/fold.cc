@@ -13,7 +13,7 @@ constexpr size_t kLargestRecord = 160;  // of WriteRecord: a tag, a length, at m
 
 }  // namespace
 
-// One event to write: the birth of a block, its role, the arrival of its host data, or a free that waits for its birth.
+// One event to write: the birth of a block, its role, the arrival of its host data, or a carried free.
 struct Fold::Record {
   uint64_t ticks;
   const LiveBlock* block;
@@ -50,11 +50,29 @@ uint64_t Fold::Collect() {
   return batch_size_;
 }
 
+bool Fold::TakeIn() {
+  const ChunkHeader* chunks[kMostChunks];
+  const ChunkHeader* later[kMostLater];
+  uint64_t end = 0;
+  for (uint64_t i = 0; i < batch_size_; ++i) {
+    chunks[i] = file_->At(batch_[i]);
+    end = std::max(end, file_->slots_[batch_[i]].sealed_ticks);
+  }
+  size_t later_count = 0;
+  for (uint64_t i = 0; i < file_->used_chunks_; ++i) {
+    const TraceFile::Slot& slot = file_->slots_[i];
+    if (slot.sequence == 0 || slot.kind != ChunkKind::kEvents || file_->At(i)->base_ticks >= end) continue;
+    if (std::find(batch_, batch_ + batch_size_, i) != batch_ + batch_size_) continue;
+    if (later_count == kMostLater) return false;
+    later[later_count++] = file_->At(i);
+  }
+  return live_.Apply(chunks, batch_size_, later, later_count);
+}
+
 void Fold::FoldOldest() {
   if (broken_ || Collect() < 2) return;
   const uint64_t events_before = live_.events();
-  bool complete = true;
-  for (uint64_t i = 0; i < batch_size_; ++i) complete &= live_.Apply(*file_->At(batch_[i]));
+  const bool complete = TakeIn();
   ++generation_;
   if (!complete || !WriteGeneration()) {
     Discard(generation_);  // the live set is ahead of the trace from here on
@@ -79,18 +97,19 @@ void Fold::Discard(uint32_t generation) {
 }
 
 bool Fold::WriteGeneration() {
-  const size_t most = live_.used() * 3;
+  const size_t most = live_.used() * 3 + live_.carried_count();
   auto* records = static_cast<Record*>(MapMemory((most + 1) * sizeof(Record)));
   if (records == nullptr) return false;
   size_t count = 0;
-  live_.ForEach([&](const LiveBlock& block) {
-    const uint32_t born = block.device_level ? wire::kDeviceAlloc : wire::kTensorAlloc;
-    const uint32_t died = block.device_level ? wire::kDeviceFree : wire::kTensorFree;
-    records[count++] = {block.ticks, &block, block.live ? born : died};
-    if (!block.live) return;
+  live_.ForEachLive([&](const LiveBlock& block) {
+    records[count++] = {block.ticks, &block, block.device_level ? wire::kDeviceAlloc : wire::kTensorAlloc};
     if (block.role_ticks != 0) records[count++] = {block.role_ticks, &block, wire::kTensorRole};
     if (block.copy_ticks != 0) records[count++] = {block.copy_ticks, &block, wire::kHostCopy};
   });
+  for (size_t i = 0; i < live_.carried_count(); ++i) {
+    const LiveBlock& block = live_.carried()[i];
+    records[count++] = {block.ticks, &block, block.device_level ? wire::kDeviceFree : wire::kTensorFree};
+  }
   std::sort(records, records + count, [](const Record& a, const Record& b) { return a.ticks < b.ticks; });
   writer_ = ChunkWriter();
   writer_.BindLocked(file_, ChunkKind::kFold);

@@ -6,7 +6,7 @@
 //
 // A fold is complete or not there: its chunks carry a generation that counts only once the header names it, in one
 // store, and until then the old fold and the event chunks stand as they were (docs/trace-format.md). Everything happens
-// under TraceFile's lock, in the thread that needed a chunk: about 10 ms for each 4 MiB of events.
+// under TraceFile's lock, in the thread that needed a chunk: about 5 ms for each MiB of events.
 #pragma once
 
 #include <cstdint>
@@ -29,9 +29,11 @@ class Fold {
  private:
   struct Record;
 
-  static constexpr uint64_t kMostChunks = 64;  // folded at a time: 4 MiB of events
+  static constexpr uint64_t kMostChunks = LiveSet::kMostChunks;  // folded at a time: 1 MiB of events
+  static constexpr uint64_t kMostLater = 256;  // chunks that overlap with them: one or two for each thread
 
   uint64_t Collect();
+  bool TakeIn();
   bool WriteGeneration();
   bool WriteRecord(const Record& record);
   void WriteKept();

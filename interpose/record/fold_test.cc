@@ -179,6 +179,24 @@ TEST_F(FoldTest, TheLiveSetSurvivesAnyNumberOfFolds) {
   EXPECT_EQ(count(wire::kTensorRole), 1);
 }
 
+// Two threads that take blocks over from each other, one of them rarely: its chunk stays open over many folds.
+TEST_F(FoldTest, ThreadsThatOverlapInTime) {
+  std::mt19937_64 random(9);
+  for (int i = 0; i < 600000; ++i) {
+    const uint64_t address = (random() % 90 + 2) * 512;
+    const int writer = random() % 400 == 0 ? 1 : 0;
+    if (truth_.count(address) != 0) {
+      Free(writer, address);
+    } else {
+      Allocate(writer, address, {random() % 100000, static_cast<uint32_t>(random() % 50)});
+    }
+    if (i % 50000 != 49999) continue;
+    ASSERT_EQ(LiveAtTheEnd(ReadRecords(directory_ / "trace")), truth_) << i;
+  }
+  EXPECT_GT(file_->header()->fold_generation.load(), 5u);
+  EXPECT_EQ(file_->header()->recycled_chunks.load(), 0u);
+}
+
 // A thread that is done early holds its chunk open; what it allocated is freed by another thread, whose chunks are
 // folded.
 TEST_F(FoldTest, AFreeIsFoldedBeforeItsAllocation) {

@@ -1,5 +1,10 @@
 #include "interpose/record/live_set.h"
 
+#include <algorithm>
+#include <compare>
+#include <cstring>
+#include <new>
+
 #include "interpose/record/hash.h"
 #include "interpose/record/memory.h"
 #include "interpose/record/wire.h"
@@ -55,6 +60,70 @@ struct LiveSet::Decoder {
   }
 };
 
+// The events of one chunk, one after the other.
+struct LiveSet::Cursor {
+  explicit Cursor(const ChunkHeader& chunk)
+      : decoder{chunk.base_ticks},
+        records(reinterpret_cast<const uint8_t*>(&chunk) + kChunkHeaderSize,
+                chunk.committed.load(std::memory_order_acquire)) {}
+
+  bool Next() {
+    if (!records.Next() || !records.is_bytes()) return false;
+    event = decoder.Decode(records.field(), records.bytes(), records.size());
+    return true;
+  }
+
+  Decoder decoder;
+  WireReader records;
+  Event event;
+};
+
+// When which address was allocated, in the chunks that stay.
+class LiveSet::LaterBirths {
+ public:
+  LaterBirths(const ChunkHeader* const* chunks, size_t count) {
+    const size_t most = count * (kChunkPayload / kSmallestAllocation);
+    bytes_ = (most + 1) * sizeof(Birth);
+    births_ = static_cast<Birth*>(MapMemory(bytes_));
+    for (size_t i = 0; births_ != nullptr && i < count; ++i) Add(*chunks[i]);
+    if (births_ != nullptr) std::sort(births_, births_ + count_);
+  }
+  ~LaterBirths() {
+    if (births_ != nullptr) munmap(births_, bytes_);
+  }
+  LaterBirths(const LaterBirths&) = delete;
+  LaterBirths& operator=(const LaterBirths&) = delete;
+
+  bool ok() const { return births_ != nullptr; }
+  bool Between(const LiveBlock& block, uint64_t after, uint64_t before) const {
+    const Birth* found = std::upper_bound(births_, births_ + count_, Birth{block.address, block.device_level, after});
+    return found != births_ + count_ && found->address == block.address && found->device_level == block.device_level &&
+           found->ticks < before;
+  }
+
+ private:
+  struct Birth {
+    uint64_t address;
+    bool device_level;
+    uint64_t ticks;
+    auto operator<=>(const Birth&) const = default;
+  };
+  static constexpr size_t kSmallestAllocation = 6;  // bytes: tag, length, and at least a block and a size
+
+  void Add(const ChunkHeader& chunk) {
+    Cursor cursor(chunk);
+    while (cursor.Next()) {
+      const bool device_level = cursor.event.kind == wire::kDeviceAlloc;
+      if (cursor.event.kind != wire::kTensorAlloc && !device_level) continue;
+      births_[count_++] = {cursor.event.address, device_level, cursor.event.ticks};
+    }
+  }
+
+  Birth* births_ = nullptr;
+  size_t count_ = 0;
+  size_t bytes_ = 0;
+};
+
 LiveBlock* LiveSet::Find(uint64_t address, bool device_level) const {
   for (size_t i = Mix(address, device_level); blocks_ != nullptr; ++i) {
     LiveBlock& block = blocks_[i & (kSlots - 1)];
@@ -82,7 +151,7 @@ bool LiveSet::MakeRoom() {
   auto* blocks = static_cast<LiveBlock*>(MapMemory(kSlots * sizeof(LiveBlock)));
   if (blocks == nullptr) return false;
   size_t used = 0;
-  ForEach([&](const LiveBlock& block) {
+  ForEachLive([&](const LiveBlock& block) {
     size_t slot = Mix(block.address, block.device_level);
     while (blocks[slot & (kSlots - 1)].used) ++slot;
     blocks[slot & (kSlots - 1)] = block;
@@ -97,25 +166,20 @@ bool LiveSet::MakeRoom() {
 bool LiveSet::Allocate(const LiveBlock& block) {
   LiveBlock* slot = FindOrAdd(block.address, block.device_level);
   if (slot == nullptr) return false;
-  if (!slot->live && slot->ticks > block.ticks) {
-    slot->ticks = 0;  // its free was seen first
-    return true;
-  }
   if (slot->live && slot->ticks > block.ticks) return true;  // a later allocation at this address is known
   *slot = block;
   slot->used = slot->live = true;
   return true;
 }
 
-bool LiveSet::Free(const LiveBlock& block) {
-  LiveBlock* slot = FindOrAdd(block.address, block.device_level);
-  if (slot == nullptr) return false;
-  if (slot->live && slot->ticks <= block.ticks) {
+bool LiveSet::Free(const LiveBlock& block, const LaterBirths& later) {
+  LiveBlock* slot = Find(block.address, block.device_level);
+  const bool live = slot != nullptr && slot->live;
+  if (later.Between(block, live ? slot->ticks : 0, block.ticks)) {
+    if (carried_count_ == kMostCarried) return false;
+    carried_[carried_count_++] = block;
+  } else if (live && slot->ticks <= block.ticks) {
     slot->live = false;
-    slot->ticks = 0;
-  } else if (!slot->live) {
-    *slot = block;
-    slot->used = true;
   }
   return true;
 }
@@ -142,7 +206,7 @@ bool LiveSet::Keep(const Event& event) {
   return true;
 }
 
-bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder) {
+bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder, const LaterBirths& later) {
   LiveBlock block = {};
   block.address = event.address;
   block.ticks = event.ticks;
@@ -157,7 +221,7 @@ bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder) {
       return Allocate(block);
     case wire::kTensorFree:
       block.reserved = decoder.Reserved(event);
-      return Free(block);
+      return Free(block, later);
     case wire::kDeviceAlloc:
       if (event.value[8] != 0 || event.address == 0) return true;  // refused
       block.device_level = true;
@@ -168,7 +232,7 @@ bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder) {
       block.device_level = true;
       block.library = event.Word(5);
       block.api = event.Word(6);
-      return Free(block);
+      return Free(block, later);
     case wire::kHostCopy:
     case wire::kTensorRole:
       Describe(event);
@@ -183,15 +247,39 @@ bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder) {
   }
 }
 
-bool LiveSet::Apply(const ChunkHeader& chunk) {
-  Decoder decoder{chunk.base_ticks};
-  const auto* payload = reinterpret_cast<const uint8_t*>(&chunk) + kChunkHeaderSize;
-  WireReader records(payload, chunk.committed.load(std::memory_order_relaxed));
-  bool complete = true;
-  while (records.Next() && records.is_bytes()) {
-    ++events_;
-    complete &= ApplyEvent(decoder.Decode(records.field(), records.bytes(), records.size()), decoder);
+bool LiveSet::Apply(const ChunkHeader* const* chunks, size_t count, const ChunkHeader* const* later,
+                    size_t later_count) {
+  const LaterBirths births(later, later_count);
+  if (!births.ok() || count > kMostChunks) return false;
+  alignas(Cursor) unsigned char memory[kMostChunks * sizeof(Cursor)];
+  auto* cursors = reinterpret_cast<Cursor*>(memory);
+  size_t open = 0;
+  for (size_t i = 0; i < count; ++i) {
+    auto* cursor = new (cursors + open) Cursor(*chunks[i]);
+    if (cursor->Next()) ++open;
   }
+  // Frees that were carried so far are events among the others; those that have to be carried on come back in order.
+  static_assert(sizeof(LiveBlock) * kMostCarried < 2u << 20);
+  const size_t waiting = carried_count_;
+  auto* frees = static_cast<LiveBlock*>(MapMemory(sizeof(carried_)));
+  if (frees == nullptr) return false;
+  memcpy(frees, carried_, waiting * sizeof(LiveBlock));
+  carried_count_ = 0;
+  bool complete = true;
+  size_t next_free = 0;
+  while (open > 0 || next_free < waiting) {
+    size_t first = 0;
+    for (size_t i = 1; i < open; ++i)
+      if (cursors[i].event.ticks < cursors[first].event.ticks) first = i;
+    if (next_free < waiting && (open == 0 || frees[next_free].ticks < cursors[first].event.ticks)) {
+      complete &= Free(frees[next_free++], births);
+      continue;
+    }
+    ++events_;
+    complete &= ApplyEvent(cursors[first].event, cursors[first].decoder, births);
+    if (!cursors[first].Next()) memcpy(static_cast<void*>(cursors + first), cursors + --open, sizeof(Cursor));
+  }
+  munmap(frees, sizeof(carried_));
   return complete;
 }
 

@@ -1,8 +1,9 @@
 // What is allocated at the end of the event chunks that have been folded away: blocks and device allocations, with what
 // is known of them (role, arrival of host data). Bounded memory outside the application's malloc.
 //
-// Chunks of several threads overlap in time, so a free may be seen before the allocation that it ends: it is kept, by
-// its time, until that allocation comes. One thread at a time (TraceFile's lock).
+// Chunks of several threads overlap in time. Those that are folded together are taken in by order of time. A free that
+// ends an allocation in a chunk that is not folded yet is carried along until that chunk is. One thread at a time
+// (TraceFile's lock).
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,7 @@ namespace oomtrace {
 
 struct LiveBlock {
   uint64_t address;
-  uint64_t ticks;  // of the allocation; where it is not live, of a free, or 0
+  uint64_t ticks;  // of the allocation, or of a carried free
   uint64_t bytes;
   uint64_t reserved;
   uint64_t owner;       // of the role
@@ -47,18 +48,22 @@ class LiveSet {
  public:
   static constexpr size_t kSlots = 1 << 18;
   static constexpr size_t kMostKept = 1 << 16;
+  static constexpr size_t kMostCarried = 1 << 13;
+  static constexpr size_t kMostChunks = 16;  // taken in together
 
-  // Takes in one sealed event chunk; false where a table is full, after which the set is not complete.
-  bool Apply(const ChunkHeader& chunk);
+  // Takes in sealed event chunks. `later` are those that stay and overlap with them in time, sealed or still written.
+  // False where a table is full, after which the set is not complete.
+  bool Apply(const ChunkHeader* const* chunks, size_t count, const ChunkHeader* const* later, size_t later_count);
 
   uint64_t events() const { return events_; }  // taken in so far
-  // Those that live, and the frees that still wait for their allocation (not live, with the time of the free).
   template <typename Visit>
-  void ForEach(Visit visit) const {
+  void ForEachLive(Visit visit) const {
     for (size_t i = 0; blocks_ != nullptr && i < kSlots; ++i)
-      if (blocks_[i].used && blocks_[i].ticks != 0) visit(blocks_[i]);
+      if (blocks_[i].live) visit(blocks_[i]);
   }
   size_t used() const { return used_; }
+  const LiveBlock* carried() const { return carried_; }  // frees, in order of time
+  size_t carried_count() const { return carried_count_; }
 
   const KeptEvent* kept() const { return kept_; }
   size_t kept_count() const { return kept_count_; }
@@ -68,17 +73,21 @@ class LiveSet {
  private:
   struct Event;
   struct Decoder;
+  struct Cursor;
+  class LaterBirths;
 
   LiveBlock* Find(uint64_t address, bool device_level) const;  // nullptr: not there
   LiveBlock* FindOrAdd(uint64_t address, bool device_level);   // nullptr: full
   bool MakeRoom();
   bool Allocate(const LiveBlock& block);
-  bool Free(const LiveBlock& block);
-  bool ApplyEvent(const Event& event, Decoder& decoder);
+  bool Free(const LiveBlock& block, const LaterBirths& later);
+  bool ApplyEvent(const Event& event, Decoder& decoder, const LaterBirths& later);
   bool Keep(const Event& event);
   void Describe(const Event& event);
 
   LiveBlock* blocks_;  // kSlots of them
+  LiveBlock carried_[kMostCarried];
+  size_t carried_count_;
   KeptEvent kept_[kMostKept];
   size_t kept_count_;
   size_t used_;

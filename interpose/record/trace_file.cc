@@ -175,7 +175,7 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
   } else {
     --released_chunks_;
   }
-  slots_[index] = {chunk->sequence, kind, true};
+  slots_[index] = {chunk->sequence, kind, true, 0};
   return chunk;
 }
 
@@ -212,7 +212,9 @@ void TraceFile::Seal(ChunkHeader* chunk) {
 void TraceFile::SealLocked(ChunkHeader* chunk) {
   chunk->crc = Crc32c(chunk->payload(), chunk->committed.load(std::memory_order_relaxed));
   chunk->flags.store(kSealed, std::memory_order_release);
-  slots_[IndexOf(chunk)].held = false;
+  Slot& slot = slots_[IndexOf(chunk)];
+  slot.held = false;
+  slot.sealed_ticks = Ticks();
 }
 
 }  // namespace oomtrace

@@ -50,6 +50,7 @@ class TraceFile {
     uint64_t sequence;  // 0: free
     ChunkKind kind;
     bool held;
+    uint64_t sealed_ticks;  // no event in it is later
   };
 
   static constexpr uint64_t kNone = ~uint64_t{0};

@@ -1,7 +1,6 @@
 // CUDA runtime: registration of kernels, launches, attributes of kernels, and the way from names to driver functions.
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "simgpu/address_space.h"
 #include "simgpu/api/entry_points.h"
@@ -60,7 +59,7 @@ SIMGPU_API cudaError_t __cudaPopCallConfiguration(dim3* grid, dim3* block, size_
   *grid = pushed.grid;
   *block = pushed.block;
   *shared_bytes = pushed.shared_bytes;
-  std::memcpy(stream, &pushed.stream, sizeof pushed.stream);
+  *static_cast<cudaStream_t*>(stream) = pushed.stream;
   return cudaSuccess;
 }
 

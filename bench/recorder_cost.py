@@ -19,6 +19,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("OOMTRACE_BUILD", REPOSITORY / "build")).resolve()
 PLAIN = "no recorder"
+CLOCKS = ("wall", "cpu")
 MODES = {
     PLAIN: (["--no-record"], []),
     "oomtrace": ([], []),
@@ -28,7 +29,7 @@ MODES = {
 
 
 def measure(mode, folder):
-    """Median milliseconds of a step, and allocations per step."""
+    """Median wall and CPU milliseconds of a step, and allocations per step."""
     options, arguments = MODES[mode]
     if not options:
         options = ["-o", os.path.join(folder, "bench.oomtrace")]
@@ -36,7 +37,10 @@ def measure(mode, folder):
     command += ["--", sys.executable, REPOSITORY / "bench" / "gpt_step.py", *arguments]
     finished = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(finished.stdout.splitlines()[-1])
-    return statistics.median(result["ms"]), result["allocations_per_step"]
+    return (
+        {clock: statistics.median(result[f"{clock}_ms"]) for clock in CLOCKS},
+        result["allocations_per_step"],
+    )
 
 
 def run_rounds(rounds):
@@ -49,23 +53,23 @@ def run_rounds(rounds):
             for mode in turned:
                 milliseconds, allocations = measure(mode, folder)
                 times[mode].append(milliseconds)
-            print(f"round {number + 1} of {rounds}: " + ", ".join(f"{times[m][-1]:.2f} ms" for m in modes), flush=True)
+            print(
+                f"round {number + 1} of {rounds}: " + ", ".join(f"{times[m][-1]['wall']:.2f} ms" for m in modes),
+                flush=True,
+            )
     return times, allocations
 
 
 def summarise(times, allocations):
     rows = []
     for mode, measured in times.items():
-        ratios = [a / b for a, b in zip(measured, times[PLAIN], strict=True)]
-        rows.append(
-            {
-                "mode": mode,
-                "ms_per_step": round(statistics.median(measured), 3),
-                "ratio": round(statistics.median(ratios), 4),
-                "ratio_lowest": round(min(ratios), 4),
-                "ratio_highest": round(max(ratios), 4),
-            }
-        )
+        row = {"mode": mode}
+        for clock in CLOCKS:
+            ratios = [a[clock] / b[clock] for a, b in zip(measured, times[PLAIN], strict=True)]
+            row[f"{clock}_ms_per_step"] = round(statistics.median(m[clock] for m in measured), 3)
+            row[f"{clock}_ratio"] = round(statistics.median(ratios), 4)
+            row[f"{clock}_ratio_range"] = [round(min(ratios), 4), round(max(ratios), 4)]
+        rows.append(row)
     return {
         "what": "GPT-2 124M, eager, bfloat16 autocast, batch 4 x 1024, fused AdamW, simulated GPU",
         "cpu_count": os.cpu_count(),
@@ -83,10 +87,14 @@ def main():
     arguments = parser.parse_args()
     summary = summarise(*run_rounds(arguments.rounds))
     print(f"\n{summary['what']}, {summary['allocations_per_step']:.0f} allocations a step")
-    print(f"{'':42}{'ms/step':>9}{'ratio':>8}   lowest to highest of {summary['rounds']} rounds")
+    print(f"ratios: median (lowest to highest) of {summary['rounds']} rounds")
     for row in summary["rows"]:
-        spread = f"{row['ratio_lowest']:.3f} to {row['ratio_highest']:.3f}"
-        print(f"{row['mode']:42}{row['ms_per_step']:9.2f}{row['ratio']:8.3f}   {spread}")
+        columns = [
+            f"{clock} {row[f'{clock}_ms_per_step']:6.2f} ms, {row[f'{clock}_ratio']:.3f} "
+            f"({row[f'{clock}_ratio_range'][0]:.3f} to {row[f'{clock}_ratio_range'][1]:.3f})"
+            for clock in CLOCKS
+        ]
+        print(f"{row['mode']:40} {'   '.join(columns)}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(summary, indent=2) + "\n")
     print(f"written to {arguments.output}")

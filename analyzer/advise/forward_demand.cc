@@ -95,8 +95,9 @@ bool BlockOf(const std::string& path, std::string& list, int64_t& index) {
   return false;
 }
 
-// The share of the leaf modules that the forward in work has been through. 0: nothing was made inside a module.
-double ShareOfLeaves(const Timeline& t, const Window& window) {
+// What the leaf modules still to come will keep, by what the latest quarter of those visited kept each: the first
+// layers of a convolutional network keep far more than its last. Negative: nothing was made inside a module.
+double RestByLeaves(const Timeline& t, const std::vector<const Tensor*>& part) {
   std::set<std::string> leaves;
   for (const Module& module : t.modules) {
     if (!module.path.empty()) leaves.insert(WithoutWrappers(module.path));
@@ -106,18 +107,28 @@ double ShareOfLeaves(const Timeline& t, const Window& window) {
     const bool parent = next != leaves.end() && next->compare(0, it->size() + 1, *it + ".") == 0;
     it = parent ? leaves.erase(it) : next;
   }
-  std::set<std::string> visited;
-  for (const Tensor& tensor : t.tensors) {
-    if (tensor.born > window.end) break;
-    if (tensor.born >= window.begin && leaves.contains(tensor.module)) visited.insert(tensor.module);
+  std::vector<std::pair<std::string, int64_t>> visited;  // in order of the first visit
+  for (const Tensor* tensor : part) {
+    if (!leaves.contains(tensor->module)) continue;
+    const auto known =
+        std::find_if(visited.begin(), visited.end(), [&](const auto& v) { return v.first == tensor->module; });
+    if (known == visited.end()) {
+      visited.emplace_back(tensor->module, tensor->bytes);
+    } else {
+      known->second += tensor->bytes;
+    }
   }
-  return leaves.empty() ? 0 : static_cast<double>(visited.size()) / static_cast<double>(leaves.size());
+  if (visited.empty()) return -1;
+  const size_t latest = std::max<size_t>(1, visited.size() / 4);
+  int64_t bytes = 0;
+  for (size_t i = visited.size() - latest; i < visited.size(); ++i) bytes += visited[i].second;
+  return static_cast<double>(bytes) / static_cast<double>(latest) * static_cast<double>(leaves.size() - visited.size());
 }
 
 // What the whole forward keeps, given `bytes_of` the part that ran, in bytes that carry the batch: by the longest list
-// of like modules (the blocks of a transformer), where the block in work does not count; else by the share of the
-// modules that ran. 0: the trace does not tell.
-double WholeForward(const Facts& facts, const Window& window, const std::vector<const Tensor*>& part, int64_t bytes) {
+// of like modules (the blocks of a transformer), where the block in work does not count; else by the modules that have
+// not run yet. 0: the trace does not tell.
+double WholeForward(const Facts& facts, const std::vector<const Tensor*>& part, int64_t bytes) {
   const Timeline& t = *facts.timeline;
   std::map<std::string, std::set<int64_t>> lists;
   std::string list;
@@ -142,8 +153,8 @@ double WholeForward(const Facts& facts, const Window& window, const std::vector<
                                    : static_cast<double>(in_work->second) * kUnknownProgress;
     return static_cast<double>(bytes - done - in_work->second) + each * static_cast<double>(lists[longest].size());
   }
-  const double share = ShareOfLeaves(t, window);
-  return share > 0 ? static_cast<double>(bytes) / share : 0;
+  const double rest = RestByLeaves(t, part);
+  return rest >= 0 ? static_cast<double>(bytes) + rest : 0;
 }
 
 // Rows of the widest output layer (a vocabulary), 0: none. A table of embeddings alone is not an output.
@@ -229,7 +240,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   const double reuse = compiled ? kCompiledReuse : 1.0;
   double kept = evaluation ? static_cast<double>(made) * reuse : static_cast<double>(live);
   if (!reached_end) {
-    const double whole = compiled ? 0 : WholeForward(facts, window, part, evaluation ? made : live);
+    const double whole = compiled ? 0 : WholeForward(facts, part, evaluation ? made : live);
     // An evaluation of the same batch that ran whole before knows more than an unknown share of a forward.
     const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers);
     if (whole > 0) {

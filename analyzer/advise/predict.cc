@@ -11,8 +11,8 @@ namespace {
 constexpr double kCacheShare = 0.34;
 // With expandable segments only partly used pages of 20 MiB are lost.
 constexpr double kExpandableCacheShare = 0.05;
-// Shares of the device to try, the first with a margin for what a rescaled stream cannot know.
-constexpr double kDeviceShares[] = {0.99, 0.96, 0.92, 0.87, 0.80, 0.70};
+// What a rescaled stream cannot know of order and size: the stream has to run in this share less, too.
+constexpr double kReplayMargin = 0.01;
 
 }  // namespace
 
@@ -47,20 +47,16 @@ Prediction Predictor::Replayed(int64_t micro_batch, bool expandable, int64_t cap
       NextIterationStream(d_.facts, carriers_, {micro_batch, std::max<int64_t>(batch_.size, 1)});
   Prediction p;
   p.basis = "replayed";
-  // The allocator fills what it is given before it gives anything back: the peak that counts is that of the smallest
-  // device on which the stream still runs.
-  for (const double share : kDeviceShares) {
-    config.capacity = static_cast<int64_t>(static_cast<double>(capacity) * share);
-    const ReplayResult result = RunStream(stream, config);
-    if (!result.fits && p.fits) break;
-    p.fits = result.fits;
-    p.reserved = result.peak_reserved;
-    p.headroom = capacity - result.peak_reserved;
-    if (!p.fits) {
-      p.headroom = std::min(p.headroom, -result.refused);
-      break;
-    }
+  config.capacity = capacity;
+  const ReplayResult result = RunStream(stream, config);
+  p.reserved = result.peak_reserved;
+  p.headroom = capacity - p.reserved;
+  p.fits = result.fits;
+  if (p.fits) {
+    config.capacity = static_cast<int64_t>(static_cast<double>(capacity) * (1 - kReplayMargin));
+    p.fits = RunStream(stream, config).fits;
   }
+  if (!p.fits) p.headroom = std::min(p.headroom, -result.refused);
   replayed_[key] = p;
   return p;
 }

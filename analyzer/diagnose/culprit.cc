@@ -39,10 +39,14 @@ void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit&
   culprit.set_category(CategoryName(tensor.category));
 }
 
-std::string HolderOf(const Timeline& timeline, const Leak& leak) {
+// The name of a leaked tensor. One of the step in work has a name too, the local variable that is about to let it go.
+std::string HolderOf(const Facts& facts, const Leak& leak) {
+  const Timeline& t = *facts.timeline;
+  const int64_t last_boundary = t.steps.empty() ? facts.moment : t.steps.back().end;
   for (const LeakGroup& group : leak.groups) {
-    for (const Tensor& tensor : timeline.tensors) {
-      if (tensor.stack == group.stack && !tensor.holder.empty()) return tensor.holder;
+    for (const uint32_t i : facts.live) {
+      const Tensor& tensor = t.tensors[i];
+      if (tensor.stack == group.stack && tensor.born <= last_boundary && !tensor.holder.empty()) return tensor.holder;
     }
   }
   return "";
@@ -82,7 +86,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern&
   report::Culprit culprit;
   if (pattern.name == "gradual_leak" || (!facts.oom && leak.found && leak.boundaries_are_steps)) {
     FromTensor(t, t.tensors[leak.groups.front().example], culprit);
-    culprit.set_holder(HolderOf(t, leak));
+    culprit.set_holder(HolderOf(facts, leak));
     return culprit;
   }
   if (!facts.oom) {

@@ -47,7 +47,6 @@ void FillLeak(const Facts& facts, const Leak& leak, report::Leak& out) {
   const Frame site = SiteOf(t, example.stack);
   out.set_bytes_per_step(std::llround(leak.bytes_per_boundary));
   out.set_site(absl::StrCat(site.file, ":", site.line, " in ", site.function));
-  out.set_holder(example.holder);
   out.set_since_step(leak.since + 1);
   out.mutable_shape()->Assign(t.layouts[example.layout].shape.begin(), t.layouts[example.layout].shape.end());
   out.set_dtype(t.layouts[example.layout].dtype);

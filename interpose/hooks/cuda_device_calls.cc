@@ -55,7 +55,7 @@ void RecordDeviceAllocation(const DeviceAllocation& allocation) {
   DeviceCall call;
   call.address = allocation.address;
   call.bytes = allocation.bytes;
-  call.stack = CurrentStack(entry.thread());
+  call.attribution = AttributeAllocation(entry.thread());
   call.library = library.id;
   call.api = recorder.facts().String(allocation.api);
   call.device = CurrentDevice();

@@ -59,11 +59,13 @@ void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& ca
       [&](ProtoWriter& proto) {
         proto.Sint(2, thread.events.BlockDelta(call.address));
         proto.Uint(3, call.bytes);
-        proto.Uint(4, call.stack);
+        proto.Uint(4, call.attribution.stack);
         proto.Uint(5, call.library);
         proto.Uint(6, call.api);
         proto.Uint(7, call.device);
         proto.Uint(8, call.result);
+        proto.Uint(9, call.attribution.layout);
+        proto.Uint(10, call.attribution.context);
       },
       kLargestEvent, ticks);
 }

@@ -21,7 +21,7 @@ struct Attribution {
 struct DeviceCall {
   uint64_t address = 0;
   uint64_t bytes = 0;
-  uint32_t stack = 0;
+  Attribution attribution;  // of the tensor, where PyTorch asks the device for each one
   uint32_t library = 0;
   uint32_t api = 0;
   uint32_t device = 0;

@@ -9,7 +9,7 @@
 namespace oomtrace {
 namespace {
 
-constexpr size_t kLargestRecord = 160;  // of WriteRecord: a tag, a length, at most 8 fields of 11 bytes
+constexpr size_t kLargestRecord = 160;  // of WriteRecord: a tag, a length, at most 9 fields, of which three are 64-bit
 
 }  // namespace
 
@@ -154,6 +154,8 @@ bool Fold::WriteRecord(const Record& record) {
       proto.Uint(5, block.library);
       proto.Uint(6, block.api);
       proto.Uint(7, block.device);
+      proto.Uint(9, block.layout);
+      proto.Uint(10, block.context);
       break;
     case wire::kTensorRole:
       proto.Uint(3, block.role_bytes);

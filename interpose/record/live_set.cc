@@ -227,6 +227,8 @@ bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder, const LaterBirths
       block.device_level = true;
       block.library = event.Word(5);
       block.api = event.Word(6);
+      block.layout = event.Word(9);
+      block.context = event.Word(10);
       return Allocate(block);
     case wire::kDeviceFree:
       block.device_level = true;

@@ -23,9 +23,9 @@ struct Chunk {
 };
 
 // Every chunk that counts and whose header makes sense, by sequence: not a fold chunk of another generation than the
-// header's, nor an event chunk whose events that generation holds (a kill amid a fold leaves both in the file). A file that ends early, a chunk whose
-// header or checksum is wrong and a count that runs beyond its chunk are noted in `damage`; what can still be used is
-// in the result.
+// header's, nor an event chunk whose events that generation holds (a kill amid a fold leaves both in the file). A file
+// that ends early, a chunk whose header or checksum is wrong and a count that runs beyond its chunk are noted in
+// `damage`; what can still be used is in the result.
 std::vector<Chunk> ListChunks(std::string_view file, const FileHeader& header, DamageLog* damage);
 
 }  // namespace oomtrace

@@ -80,9 +80,8 @@ bool GpuProcesses(const Record& record, int64_t time, EventSink* sink) {
 
 }  // namespace
 
-bool Dispatch(const ChunkCursor& cursor, const TickClock& clock, EventSink* sink) {
+bool Dispatch(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
   const Record& record = cursor.record();
-  const int64_t time = clock.Nanoseconds(record.ticks);
   switch (record.type) {
     case Fields::kTensorAllocFieldNumber:
       TensorAlloc(cursor, time, sink);

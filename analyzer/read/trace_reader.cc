@@ -113,9 +113,11 @@ absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::FromBytes(std::string_
 
 int64_t TraceReader::ReadEvents(EventSink* sink) {
   event_damage_ = DamageLog();
-  int64_t events = 0;
+  int64_t events = 0, time = 0;
   for (ChunkMerge merge(chunks_, &event_damage_); !merge.done(); merge.Next()) {
-    events += Dispatch(merge.top(), clock_, sink);
+    // Chunks whose base time is damaged may overlap wrongly; for those who listen, time never runs backwards.
+    time = std::max(time, clock_.Nanoseconds(merge.top().record().ticks));
+    events += Dispatch(merge.top(), time, sink);
   }
   return events;
 }

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
-#include "analyzer/diagnose/causes.h"
+#include "analyzer/diagnose/logits.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/timeline/queries.h"
 
@@ -20,11 +20,16 @@ constexpr double kUnknownProgress = 2.0;
 constexpr double kRestOfEvaluation = 1.25;
 // Gradients of activations during backward, beside what the forward keeps.
 constexpr double kBackwardShare = 1.15;
-// Bytes for each element of the logits at the peak of the loss. Eager, 16-bit: the logits, an fp32 copy, its
-// log-softmax and one gradient (2 + 4 + 4 + 2); eager, 32-bit: logits, log-softmax and gradient. A compiled loss fuses
-// the copies away and needs three 16-bit ones.
-constexpr int64_t kEagerLogitsBytes = 12;
+// Bytes for each element of the logits at the peak of an eager loss, beside the logits and the copies of them that the
+// program makes: the log-softmax, and in backward its gradient and that of the logits, 32-bit whatever the logits are.
+// What the loss made already is not counted again. A compiled loss fuses copies away and needs three 16-bit ones.
+constexpr int64_t kLogSoftmaxBytes = 4;
+constexpr int64_t kLogitsGradientBytes = 8;
+constexpr int64_t kFewestLogitsBytes = 12;
 constexpr int64_t kCompiledLogitsBytes = 6;
+// A recurrent layer keeps for its backward, in one buffer that an evaluation does not make, its gates and its states
+// at each position: at most twice the scratch space of one layer's gates, for each layer.
+constexpr int64_t kRecurrentReserve = 2;
 
 int64_t Elements(const std::vector<int64_t>& shape) {
   int64_t n = 1;
@@ -177,7 +182,7 @@ int64_t Vocabulary(const Facts& facts) {
 }
 
 // Bytes that carry the batch, without logits, made by the last whole evaluation of this input shape; 0: there is none.
-int64_t MadeInEvaluation(const Facts& facts, const Batch& batch, const BatchCarriers& carriers) {
+int64_t MadeInEvaluation(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, const Logits& logits) {
   const Timeline& t = *facts.timeline;
   const std::vector<int64_t> arrivals = Arrivals(facts, batch);
   for (size_t i = arrivals.size(); i-- > 1;) {
@@ -186,11 +191,26 @@ int64_t MadeInEvaluation(const Facts& facts, const Batch& batch, const BatchCarr
     for (const Tensor& tensor : t.tensors) {
       if (tensor.born < begin || tensor.device != t.device || tensor.phase != PhaseKind::kEvaluation) continue;
       if (tensor.born >= end) break;
-      if (carriers.Carries(tensor) && !IsLogits(t, tensor.layout)) made += tensor.bytes;
+      if (carriers.Carries(tensor) && !logits.Is(tensor.layout)) made += tensor.bytes;
     }
     if (made > 0) return made;
   }
   return 0;
+}
+
+// By how much more a workspace asked for in a recurrent module has to be counted where training was not seen: 1
+// outside.
+int64_t RecurrentFactor(const Timeline& t, uint32_t stack) {
+  if (stack == 0 || stack >= t.stacks.size()) return 1;
+  const auto module = std::find_if(t.modules.begin(), t.modules.end(),
+                                   [&](const Module& m) { return m.identity == t.stacks[stack].module; });
+  if (module == t.modules.end() || (module->type != "LSTM" && module->type != "GRU" && module->type != "RNN")) return 1;
+  std::set<std::string> layers;
+  for (const Role& role : t.roles) {
+    if (absl::StrContains(role.name, "weight_hh_l") && absl::StartsWith(role.name, module->path))
+      layers.insert(role.name);
+  }
+  return 1 + kRecurrentReserve * std::max<int64_t>(1, static_cast<int64_t>(layers.size()));
 }
 
 bool UsesCompile(const Facts& facts) {
@@ -203,38 +223,46 @@ bool UsesCompile(const Facts& facts) {
 
 Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, const States& states) {
   const Timeline& t = *facts.timeline;
+  const Logits logits(t);
   const bool compiled = UsesCompile(facts);
   const bool evaluation = facts.oom->phase == PhaseKind::kEvaluation;
   const Window window = ForwardInWork(facts, batch);
   Demand demand;
-  bool logits_seen = IsLogits(t, facts.oom->layout);
+  bool logits_seen = logits.Is(facts.oom->layout);
   int64_t logits_elements = logits_seen ? Elements(t.layouts[facts.oom->layout].shape) : 0;
-  int64_t live_logits = 0, live = 0, made = 0;
+  int64_t live_logits = 0, made_logits = 0, live = 0, made = 0;
+  int64_t unscaled = 0;  // of the forward in work, what does not carry the batch
+  bool loss_seen = logits.InLoss(facts.oom->stack);
   std::vector<const Tensor*> part;  // of the forward in work
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born > window.end) break;
     if (tensor.device != t.device || IsParameterState(tensor.category)) continue;
     const bool alive = tensor.born <= facts.moment && tensor.died > facts.moment;
-    const bool carries = carriers.Carries(tensor);
-    if (!carries) {
-      if (alive) demand.fixed += tensor.bytes;
+    const bool in_window = tensor.born >= window.begin && tensor.category != Category::kInput;
+    const int64_t factor = evaluation && in_window ? RecurrentFactor(t, tensor.stack) : 1;
+    if (!carriers.Carries(tensor)) {
+      const bool counts = evaluation ? in_window : alive;
+      if (counts || alive) demand.fixed += tensor.bytes * (counts ? factor : 1);
+      if (in_window && counts && tensor.category != Category::kWorkspace) unscaled += tensor.bytes;
       continue;
     }
-    if (IsLogits(t, tensor.layout) && tensor.born >= window.begin) {
+    if (in_window) loss_seen = loss_seen || logits.InLoss(tensor.stack);
+    if (logits.Is(tensor.layout) && tensor.born >= window.begin) {
       logits_seen = true;
       logits_elements = std::max(logits_elements, Elements(t.layouts[tensor.layout].shape));
       if (alive) live_logits += tensor.bytes;
+      made_logits += tensor.bytes;
       continue;
     }
     if (alive) live += tensor.bytes;
-    if (tensor.born >= window.begin) made += tensor.bytes;
+    if (tensor.born >= window.begin) made += tensor.bytes * factor;
     if (evaluation ? tensor.born >= window.begin : alive) part.push_back(&tensor);
   }
   const bool refused_carries = facts.oom->layout != 0 && carriers.Carries(t.layouts[facts.oom->layout].shape);
-  const bool refused_logits = IsLogits(t, facts.oom->layout);
+  const bool refused_logits = logits.Is(facts.oom->layout);
   if (refused_carries && !refused_logits && !window.whole) {
     live += facts.refused;
-    made += facts.refused;
+    made += facts.refused * (evaluation ? RecurrentFactor(t, facts.oom->stack) : 1);
   }
   const bool reached_end = window.whole || logits_seen || facts.oom->phase == PhaseKind::kBackward;
   const double reuse = compiled ? kCompiledReuse : 1.0;
@@ -242,7 +270,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   if (!reached_end) {
     const double whole = compiled ? 0 : WholeForward(facts, part, evaluation ? made : live);
     // An evaluation of the same batch that ran whole before knows more than an unknown share of a forward.
-    const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers);
+    const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers, logits);
     if (whole > 0) {
       kept = std::max(kept, whole * reuse);
     } else if (evaluated > 0) {
@@ -251,13 +279,24 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
       kept *= kUnknownProgress;
     }
   }
+  // What seems not to carry the batch comes with each of the layers still to come, too.
+  const double seen = static_cast<double>(std::max<int64_t>(1, evaluation ? made : live));
+  if (kept > seen) demand.fixed += static_cast<int64_t>(static_cast<double>(unscaled) * (kept / seen - 1));
   kept *= kBackwardShare;
   const int64_t vocabulary = Vocabulary(facts);
   if (logits_elements == 0 && vocabulary > 0 && !batch.input.empty() && facts.oom->phase != PhaseKind::kBackward) {
     logits_elements = Elements(batch.input) * vocabulary;
   }
-  demand.logits = std::max(live_logits + (refused_logits ? facts.refused : 0),
-                           logits_elements * (compiled ? kCompiledLogitsBytes : kEagerLogitsBytes));
+  const int64_t copies = (evaluation ? made_logits : live_logits) + (refused_logits ? facts.refused : 0);
+  if (compiled) {
+    demand.logits = std::max(copies, logits_elements * kCompiledLogitsBytes);
+  } else if (facts.oom->phase == PhaseKind::kBackward) {
+    demand.logits = std::max(copies, logits_elements * kFewestLogitsBytes);
+  } else {
+    // Where training was not seen, nothing of the loss can be relied on to be the same buffer.
+    const int64_t to_come = kLogitsGradientBytes + (loss_seen && !evaluation ? 0 : kLogSoftmaxBytes);
+    demand.logits = std::max(copies + logits_elements * to_come, logits_elements * kFewestLogitsBytes);
+  }
   demand.carrying = static_cast<int64_t>(kept) + demand.logits;
   // A gradient on its way to be added to what is accumulated.
   demand.fixed += states.largest_parameter;
@@ -274,8 +313,7 @@ Demand EstimateEvaluation(const Facts& facts, const BatchCarriers& carriers) {
   }
   const bool carries = facts.oom->layout != 0 && carriers.Carries(t.layouts[facts.oom->layout].shape);
   (carries ? demand.carrying : demand.fixed) += facts.refused;
-  const bool logits = IsLogits(t, facts.oom->layout);
-  if (!logits) {
+  if (!Logits(t).Is(facts.oom->layout)) {
     demand.carrying = static_cast<int64_t>(static_cast<double>(demand.carrying) * kRestOfEvaluation);
   } else {
     demand.carrying += facts.refused;  // the loss makes a copy

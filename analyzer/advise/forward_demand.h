@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-#include "analyzer/advise/states.h"
 #include "analyzer/diagnose/batch.h"
 #include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/states.h"
 
 namespace oomtrace {
 

@@ -25,7 +25,8 @@ Predictor::Predictor(const Diagnosis& diagnosis)
   const report::DeviceTable& device = d_.facts.device;
   capacity_ = device.tensors() + device.cache() + device.free();
   const bool training_death = d_.pattern.name != "eval_spike";
-  replayable_ = HasWholeIteration(d_.facts) && training_death;
+  replayable_ = HasWholeIteration(d_.facts) && training_death && d_.pattern.name != "batch_outlier" && d_.facts.oom &&
+                !Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity_).fits;
   if (d_.facts.oom) demand_ = EstimateTraining(d_.facts, batch_, carriers_, states_);
 }
 

@@ -8,8 +8,8 @@
 
 #include "analyzer/advise/forward_demand.h"
 #include "analyzer/advise/next_iteration.h"
-#include "analyzer/advise/states.h"
 #include "analyzer/diagnose/diagnose.h"
+#include "analyzer/diagnose/states.h"
 
 namespace oomtrace {
 
@@ -31,6 +31,9 @@ class Predictor {
   // Device bytes that PyTorch's allocator can have.
   int64_t capacity() const { return capacity_; }
   bool expandable_recorded() const { return recorded_.expandable_segments; }
+  // Whether an earlier iteration speaks for the one that died: it does where a whole one is on record and, run once
+  // more through the allocator model with the same batch, settings and card, dies too. Otherwise the iteration that
+  // died was another one (a larger batch, something new beside it), and only its own tensors say what it needs.
   bool replayable() const { return replayable_; }
 
   // Training with micro-batches of `micro_batch` samples.

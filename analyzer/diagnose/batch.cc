@@ -91,6 +91,7 @@ BatchCarriers::BatchCarriers(const Timeline& timeline, const Batch& batch) : tim
   multiples_.insert(1);
   if (batch.input.size() > 1) {
     multiples_.insert(batch.input[1]);
+    if (batch.input[0] == size_) length_ = batch.input[1];
     second_ = batch.input[0] != size_ && batch.input[1] == size_;
   }
   for (const Tensor& tensor : timeline.tensors) {
@@ -113,6 +114,10 @@ bool BatchCarriers::Carries(const std::vector<int64_t>& shape) const {
     if (multiples_.contains(shape[0] / size_)) return true;
     // A flat buffer of a compiled graph or a convolution's columns: every dimension multiplied out.
     if (shape.size() == 1 && shape[0] / size_ >= 1024) return true;
+  }
+  // Attention works on (..., length, batch, ...).
+  for (size_t i = 0; length_ > 0 && shape.size() > 2 && i + 1 < shape.size(); ++i) {
+    if (shape[i] == length_ && shape[i + 1] == size_) return true;
   }
   return second_ && shape.size() > 1 && shape[1] == size_;
 }

@@ -19,7 +19,8 @@ struct Batch {
 Batch InferBatch(const Timeline& timeline, int64_t moment);
 
 // Tells the tensors whose size is proportional to the batch. Leading dimension B; or B times a dimension that tensors
-// leading with B have next to it (tokens = B x T); or B second, where the inputs have it there. A tensor shaped like a
+// leading with B have next to it (tokens = B x T); or B second, where the inputs have it there; or B after the inputs'
+// own second dimension. A tensor shaped like a
 // parameter (a cast of a weight, its gradient) does not carry the batch, whatever its numbers. When in doubt: no, which
 // makes predictions for smaller batches too high rather than too low.
 class BatchCarriers {
@@ -32,6 +33,7 @@ class BatchCarriers {
   const Timeline& timeline_;
   int64_t size_;
   bool second_ = false;  // B stands second in the inputs
+  int64_t length_ = 0;   // the inputs' dimension next to B, 0: none
   std::set<int64_t> multiples_;
   std::set<std::vector<int64_t>> parameter_shapes_;
 };

@@ -1,13 +1,15 @@
 #include "analyzer/diagnose/causes.h"
 
 #include <algorithm>
+#include <set>
 
 #include "analyzer/diagnose/batch.h"
+#include "analyzer/diagnose/logits.h"
+#include "analyzer/diagnose/states.h"
 
 namespace oomtrace {
 namespace {
 
-constexpr int64_t kSmallestVocabulary = 4096;
 constexpr int64_t kShortestAttention = 256;
 constexpr double kWorthNaming = 0.2;
 
@@ -17,8 +19,13 @@ double Share(int64_t part, int64_t whole) {
 
 class Ranking {
  public:
-  Ranking(const Facts& facts, const Leak& leak, const Pattern& pattern)
-      : facts_(facts), t_(*facts.timeline), leak_(leak), pattern_(pattern) {}
+  Ranking(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern)
+      : facts_(facts), t_(*facts.timeline), leak_(leak), kept_(kept), pattern_(pattern), logits_(*facts.timeline) {
+    for (const Tensor& tensor : t_.tensors) {
+      if (tensor.category == Category::kParameter && t_.layouts[tensor.layout].shape.size() == 4)
+        kernels_.insert(t_.layouts[tensor.layout].shape[0]);
+    }
+  }
 
   std::vector<Cause> Rank() {
     AddLeak();
@@ -41,6 +48,10 @@ class Ranking {
   void Add(const char* id, const char* title, double confidence) {
     causes_.push_back({id, title, std::min(confidence, 0.97)});
   }
+  // Of what is there beside a growth that decides: true, but not why it died.
+  void AddBeside(const char* id, const char* title, double confidence) {
+    Add(id, title, Is("gradual_leak") || kept_.found ? confidence / 2 : confidence);
+  }
   bool Is(const char* pattern) const { return pattern_.name == pattern; }
   int64_t Of(Category category) const { return facts_.category[static_cast<int>(category)]; }
 
@@ -58,16 +69,14 @@ class Ranking {
   }
 
   void AddRequest() {
-    const int64_t usable =
-        facts_.device.total() - facts_.device.context() - facts_.device.other_processes() - facts_.device.other();
-    if (facts_.refused > usable) {
+    if (facts_.refused > facts_.available()) {
       Add("single_allocation_exceeds_card", "one tensor is larger than all the memory this process can have", 0.96);
     }
     if (facts_.oom->from_caching_allocator && facts_.device.free() > facts_.requested + (int64_t{64} << 20)) {
       Add("memory_limit", "the process runs under a memory limit (set_per_process_memory_fraction)", 0.8);
     }
-    int64_t logits = IsLogits(t_, facts_.oom->layout) ? facts_.refused : 0;
-    int64_t attention = IsAttentionScores(t_, facts_.oom->layout) ? facts_.refused : 0;
+    int64_t logits = logits_.Is(facts_.oom->layout) ? facts_.refused : 0;
+    int64_t attention = IsScores(facts_.oom->layout) ? facts_.refused : 0;
     const bool asked_for_logits = logits > 0, asked_for_attention = attention > 0;
     for (const uint32_t i : facts_.live) {
       const Tensor& tensor = t_.tensors[i];
@@ -75,25 +84,32 @@ class Ranking {
           tensor.category == Category::kOptimizerState) {
         continue;
       }
-      if (IsLogits(t_, tensor.layout)) logits += tensor.bytes;
-      if (IsAttentionScores(t_, tensor.layout)) attention += tensor.bytes;
+      if (logits_.Is(tensor.layout)) logits += tensor.bytes;
+      if (IsScores(tensor.layout)) attention += tensor.bytes;
     }
     const double share = Share(logits, facts_.need());
     if (share > 0.1) {
-      Add("logits_too_large", "the logits (tokens x vocabulary) and their copies",
-          0.4 + share * 0.5 + (asked_for_logits ? 0.25 : 0));
+      AddBeside("logits_too_large", "the logits (tokens x vocabulary) and their copies",
+                0.4 + share * 0.5 + (asked_for_logits ? 0.25 : 0));
     }
     const double scores = Share(attention, facts_.need());
     if (scores > 0.15) {
-      Add("attention_scores_too_large", "attention scores (length x length) are materialised",
-          0.4 + scores * 0.5 + (asked_for_attention ? 0.2 : 0));
+      AddBeside("attention_scores_too_large", "attention scores (length x length) are materialised",
+                0.4 + scores * 0.5 + (asked_for_attention ? 0.2 : 0));
     }
   }
 
   void AddStates() {
     const double share =
         Share(Of(Category::kParameter) + Of(Category::kGradient) + Of(Category::kOptimizerState), facts_.need());
-    if (share > 0.5) Add("model_states_too_large", "parameters, gradients and optimizer state fill the card", share);
+    // With everything that a step needs, born yet or not: then no batch is small enough.
+    if (CompleteStates(facts_).total() > facts_.available()) {
+      Add("model_states_too_large", "parameters, gradients and optimizer state alone need more than the card has",
+          0.97);
+    } else if (share > 0.5) {
+      Add("model_states_too_large", "parameters, gradients and optimizer state fill the card",
+          Is("late_allocation") ? share / 2 : share);
+    }
     const bool born_now = facts_.oom->phase == PhaseKind::kOptimizerStep && !facts_.steady;
     const bool born_before = facts_.state_step >= 0 && facts_.steps == facts_.state_step + 1;
     if (born_now) Add("optimizer_state_birth", "the optimizer's state is made in its first step", 0.9);
@@ -108,7 +124,7 @@ class Ranking {
     const double share = Share(bytes, facts_.need());
     const bool steady_need = Is("first_batch") || Is("at_start") || Is("eval_spike");
     if (share > 0.3)
-      Add("activations_too_large", "activations of one micro-batch", (steady_need ? 0.25 : 0.05) + share * 0.7);
+      AddBeside("activations_too_large", "activations of one micro-batch", (steady_need ? 0.25 : 0.05) + share * 0.7);
     if (Is("batch_outlier")) Add("batch_outlier", "one batch is larger than those before it", 0.93);
   }
 
@@ -124,6 +140,9 @@ class Ranking {
     }
     if (facts_.oom->grad_mode && 2 * kept > forward_born && kept > 0) {
       Add("evaluation_without_no_grad", "evaluation runs with gradients on and keeps a graph", 0.93);
+    }
+    if (kept_.found) {
+      Add("evaluation_accumulates_outputs", "the evaluation keeps the outputs of all its batches on the GPU", 0.95);
     }
     const Batch here = InferBatch(t_, facts_.oom->time);
     int64_t last_training = -1;
@@ -155,7 +174,7 @@ class Ranking {
     if (Is("fragmentation")) {
       Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.92);
     } else if (unallocated >= facts_.refused) {
-      Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.85);
+      AddBeside("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.85);
     } else if (Share(unallocated, facts_.device.total()) > 0.08) {
       Add("fragmentation", "much is reserved but unallocated", 0.35 + 0.4 * Share(unallocated, facts_.refused));
     }
@@ -166,27 +185,23 @@ class Ranking {
       Add("late_allocation", "something that had not been allocated before", pattern_.confidence);
   }
 
+  // Square maps of a convolution have as many channels as one of the kernels has outputs.
+  bool IsScores(uint32_t layout) const {
+    return IsAttentionScores(t_, layout) &&
+           !(t_.layouts[layout].shape.size() == 4 && kernels_.contains(t_.layouts[layout].shape[1]));
+  }
+
   const Facts& facts_;
   const Timeline& t_;
   const Leak& leak_;
+  const KeptOutputs& kept_;
   const Pattern& pattern_;
+  Logits logits_;
+  std::set<int64_t> kernels_;  // outputs of the convolutions
   std::vector<Cause> causes_;
 };
 
 }  // namespace
-
-bool IsLogits(const Timeline& timeline, uint32_t layout) {
-  if (layout == 0) return false;
-  const std::vector<int64_t>& shape = timeline.layouts[layout].shape;
-  if (shape.size() < 2 || shape.back() < kSmallestVocabulary) return false;
-  for (const Tensor& tensor : timeline.tensors) {
-    if (tensor.category != Category::kParameter || tensor.layout == 0) continue;
-    const std::vector<int64_t>& weight = timeline.layouts[tensor.layout].shape;
-    if (weight == shape) return false;
-    if (weight.size() == 2 && weight[0] == shape.back() && weight[0] > weight[1]) return true;
-  }
-  return false;
-}
 
 bool IsAttentionScores(const Timeline& timeline, uint32_t layout) {
   if (layout == 0) return false;
@@ -195,8 +210,8 @@ bool IsAttentionScores(const Timeline& timeline, uint32_t layout) {
          shape.back() >= kShortestAttention;
 }
 
-std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const Pattern& pattern) {
-  return Ranking(facts, leak, pattern).Rank();
+std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern) {
+  return Ranking(facts, leak, kept, pattern).Rank();
 }
 
 }  // namespace oomtrace

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/kept_outputs.h"
 #include "analyzer/diagnose/leak.h"
 #include "analyzer/diagnose/pattern.h"
 
@@ -16,11 +17,8 @@ struct Cause {
 };
 
 // Most likely first; those below one in five are left out. Empty for a healthy run without a leak.
-std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const Pattern& pattern);
+std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern);
 
-// The tensor of the trace's model outputs over a vocabulary: its last dimension is the first one of a weight with at
-// least 4096 rows. False where `layout` is 0.
-bool IsLogits(const Timeline& timeline, uint32_t layout);
 // Batch x heads x length x length, of at least 256 positions.
 bool IsAttentionScores(const Timeline& timeline, uint32_t layout);
 

@@ -5,11 +5,15 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "analyzer/diagnose/newly_made.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
+
+// Of the card: a run that leaves less has hardly fitted.
+constexpr double kTightMargin = 0.05;
 
 void SetSite(const Frame& frame, report::Culprit& culprit) {
   culprit.set_file(frame.file);
@@ -33,7 +37,8 @@ std::string ModulePath(const Timeline& timeline, uint32_t stack) {
 void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit) {
   SetSite(SiteOf(timeline, tensor.stack), culprit);
   SetLayout(timeline.layouts[tensor.layout], culprit);
-  culprit.set_bytes(tensor.bytes);
+  const int64_t own = timeline.layouts[tensor.layout].bytes;
+  culprit.set_bytes(own > 0 && own < tensor.bytes ? own : tensor.bytes);
   culprit.set_module(tensor.module);
   culprit.set_holder(tensor.holder);
   culprit.set_category(CategoryName(tensor.category));
@@ -81,7 +86,7 @@ Frame RefusalSite(const Facts& facts) {
   return SiteOf(t, facts.oom->stack);
 }
 
-report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern& pattern) {
+report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern) {
   const Timeline& t = *facts.timeline;
   report::Culprit culprit;
   if (pattern.name == "gradual_leak" || (!facts.oom && leak.found && leak.boundaries_are_steps)) {
@@ -89,7 +94,22 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const Pattern&
     culprit.set_holder(HolderOf(facts, leak));
     return culprit;
   }
+  if (kept.found) {
+    FromTensor(t, t.tensors[kept.example], culprit);
+    SetSite(CallOfModel(t, t.tensors[kept.example].stack), culprit);
+    culprit.set_holder(kept.holder);
+    return culprit;
+  }
+  if (pattern.name == "late_allocation") {
+    const NewlyMade made = FindNewlyMade(facts);
+    if (made.example >= 0 && 2 * made.statement >= made.bytes) {
+      FromTensor(t, t.tensors[static_cast<size_t>(made.example)], culprit);
+      return culprit;
+    }
+  }
   if (!facts.oom) {
+    const int64_t margin = facts.available() - facts.peak_reserved;
+    if (static_cast<double>(margin) >= kTightMargin * static_cast<double>(facts.device.total())) return culprit;
     const Tensor* largest = nullptr;
     for (const uint32_t i : facts.live) {
       if (!largest || t.tensors[i].bytes > largest->bytes) largest = &t.tensors[i];

@@ -55,8 +55,7 @@ void FillLeak(const Facts& facts, const Leak& leak, report::Leak& out) {
     out.set_steps_to_oom(0);
     return;
   }
-  const int64_t usable =
-      facts.device.total() - facts.device.context() - facts.device.other_processes() - facts.device.other();
+  const int64_t usable = facts.available();
   out.set_steps_to_oom(static_cast<int64_t>(
       std::max<double>(1, static_cast<double>(usable - facts.peak_reserved) / std::max(1.0, leak.bytes_per_boundary))));
 }
@@ -151,17 +150,18 @@ Diagnosis Diagnose(const Timeline& timeline) {
   Diagnosis d;
   d.facts = GatherFacts(timeline);
   d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end);
-  d.pattern = DecidePattern(d.facts, d.leak);
+  d.kept = FindKeptOutputs(d.facts);
+  d.pattern = DecidePattern(d.facts, d.leak, d.kept);
   report::Report& report = d.report;
   report.set_pattern(d.pattern.name);
   report.set_confidence(d.pattern.confidence);
-  for (const Cause& cause : RankCauses(d.facts, d.leak, d.pattern)) {
+  for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pattern)) {
     report::Cause* out = report.add_causes();
     out->set_id(cause.id);
     out->set_confidence(cause.confidence);
     out->set_title(cause.title);
   }
-  *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.pattern);
+  *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
   *report.mutable_device() = d.facts.device;
   FillCategories(d.facts, *report.mutable_categories());
   FillPeak(d.facts, *report.mutable_peak());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/kept_outputs.h"
 #include "analyzer/diagnose/leak.h"
 #include "analyzer/diagnose/pattern.h"
 
@@ -11,6 +12,7 @@ namespace oomtrace {
 struct Diagnosis {
   Facts facts;
   Leak leak;
+  KeptOutputs kept;
   Pattern pattern;
   report::Report report;
 };

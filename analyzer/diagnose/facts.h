@@ -33,6 +33,8 @@ struct Facts {
   bool processes_listed = false;       // NVML named the processes on the device
 
   int64_t need() const { return device.tensors() + refused; }
+  // What PyTorch's allocator could have had of the device, in all.
+  int64_t available() const { return device.tensors() + device.cache() + device.free(); }
 };
 
 Facts GatherFacts(const Timeline& timeline);

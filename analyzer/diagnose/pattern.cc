@@ -6,7 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "analyzer/diagnose/newly_made.h"
 #include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/states.h"
 #include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
@@ -84,7 +86,18 @@ std::string Where(const OutOfMemory& oom) {
   return absl::StrCat(phase, " of micro-batch ", oom.micro_batch + 1, " of the first step");
 }
 
-Pattern EarlyDeath(const Facts& facts) {
+void AddKept(const Facts& facts, const KeptOutputs& kept, Pattern& p) {
+  if (!kept.found) return;
+  const Timeline& t = *facts.timeline;
+  const Tensor& example = t.tensors[kept.example];
+  p.evidence.push_back(absl::StrCat("The evaluation kept ", Count(kept.count, "tensor"), " like ",
+                                    Shape(t.layouts[example.layout].shape, t.layouts[example.layout].dtype),
+                                    " on the GPU, ", Bytes(kept.per_batch),
+                                    " more with each batch: ", Bytes(kept.bytes), " so far.",
+                                    kept.joining ? " It died joining them, which needs as much again." : ""));
+}
+
+Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
   const OutOfMemory& oom = *facts.oom;
   const Timeline& t = *facts.timeline;
   Pattern p;
@@ -103,15 +116,25 @@ Pattern EarlyDeath(const Facts& facts) {
                                             ", the first that runs with the optimizer's state in memory: no whole "
                                             "iteration had completed since then."));
   }
+  AddKept(facts, kept, p);
+  const States states = CompleteStates(facts);
+  if (states.total() > facts.available()) {
+    p.evidence.push_back(absl::StrCat("No batch size helps: parameters (", Bytes(states.parameters), "), gradients (",
+                                      Bytes(states.gradients), ") and ",
+                                      states.optimizer_known ? states.optimizer_type : "an AdamW optimizer's",
+                                      " state (", Bytes(states.optimizer), ") alone need ", Bytes(states.total()),
+                                      "; this process can have ", Bytes(facts.available()), "."));
+  }
   AddRequest(facts, p);
   return p;
 }
 
-Pattern EvaluationDeath(const Facts& facts, int64_t training_peak) {
+Pattern EvaluationDeath(const Facts& facts, const KeptOutputs& kept, int64_t training_peak) {
   Pattern p{"eval_spike", facts.steady ? 0.93 : 0.75, {}};
   p.evidence.push_back(absl::StrCat("It died in evaluation after ", Count(facts.steps, "training step"), " had run."));
   p.evidence.push_back(absl::StrCat("Evaluation needed ", Bytes(facts.need()),
                                     " in tensors; training never needed more than ", Bytes(training_peak), "."));
+  AddKept(facts, kept, p);
   AddRequest(facts, p);
   return p;
 }
@@ -139,32 +162,21 @@ Pattern OutlierBatch(const Facts& facts, const Outlier& outlier) {
   return p;
 }
 
-// What is alive now, did not belong to the steady state, and was made by lines that had never run before it.
-int64_t NewlyMade(const Facts& facts) {
-  const Timeline& t = *facts.timeline;
-  if (t.steps.empty()) return 0;
-  const int64_t last_end = t.steps.back().end;
-  std::map<uint32_t, int64_t> first_seen;
-  for (const Tensor& tensor : t.tensors) first_seen.try_emplace(tensor.stack, tensor.born);
-  int64_t bytes = 0;
-  for (const uint32_t i : facts.live) {
-    const Tensor& tensor = t.tensors[i];
-    if (tensor.stack != 0 && tensor.born > t.steps.front().end && first_seen[tensor.stack] > t.steps.front().end &&
-        tensor.category != Category::kOptimizerState && (tensor.died == kNever || tensor.born > last_end)) {
-      bytes += tensor.bytes;
-    }
-  }
-  if (facts.oom->stack != 0 && !first_seen.contains(facts.oom->stack)) bytes += facts.refused;
-  return bytes;
-}
-
 Pattern LateDeath(const Facts& facts, int64_t earlier_peak) {
-  const int64_t made = NewlyMade(facts);
+  const Timeline& t = *facts.timeline;
+  const NewlyMade made = FindNewlyMade(facts);
   const int64_t excess = facts.need() - earlier_peak;
-  Pattern p{"late_allocation", made > 0 && 2 * made >= excess ? 0.8 : 0.45, {}};
+  Pattern p{"late_allocation", made.bytes > 0 && 2 * made.bytes >= excess ? 0.8 : 0.45, {}};
   p.evidence.push_back(absl::StrCat("Training had been stable for ", Count(facts.steps, "step"), ", with at most ",
                                     Bytes(earlier_peak), " in tensors; now it needs ", Bytes(facts.need()), "."));
-  if (made > 0) p.evidence.push_back(absl::StrCat(Bytes(made), " of that were made by lines that had not run before."));
+  if (made.example >= 0) {
+    p.evidence.push_back(absl::StrCat(Count(made.count, "tensor"), " of ", Bytes(made.statement), " in all ",
+                                      made.count == 1 ? "was" : "were", " made at ",
+                                      ShortSite(SiteOf(t, t.tensors[static_cast<size_t>(made.example)].stack)),
+                                      ", which had not run before."));
+  } else if (made.bytes > 0) {
+    p.evidence.push_back(absl::StrCat(Bytes(made.bytes), " of that were made by lines that had not run before."));
+  }
   AddRequest(facts, p);
   return p;
 }
@@ -239,7 +251,7 @@ Outlier CompareWithEarlierBatches(const Facts& facts) {
   return outlier;
 }
 
-Pattern DecidePattern(const Facts& facts, const Leak& leak) {
+Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& kept) {
   if (!facts.oom) return Healthy(facts, leak);
   const Timeline& t = *facts.timeline;
   const bool evaluation = facts.oom->phase == PhaseKind::kEvaluation;
@@ -260,8 +272,8 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak) {
     training_peak = std::max(training_peak, PeakInPhase(t, phase, 0, facts.oom->time));
   }
   if (evaluation && trained && facts.steps > 0 && facts.need() > training_peak)
-    return EvaluationDeath(facts, training_peak);
-  if (!facts.steady) return EarlyDeath(facts);
+    return EvaluationDeath(facts, kept, training_peak);
+  if (!facts.steady) return EarlyDeath(facts, kept);
   const int64_t earlier_peak = PeakBetween(t, 0, t.steps.empty() ? 0 : t.steps.back().end);
   const Outlier outlier = CompareWithEarlierBatches(facts);
   if (outlier.ratio >= 1.1 && !evaluation && facts.need() > training_peak) return OutlierBatch(facts, outlier);
@@ -274,7 +286,7 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak) {
     return p;
   }
   if (Unallocated(facts) >= facts.refused) return Fragmented(facts, earlier_peak);
-  if (evaluation) return EvaluationDeath(facts, training_peak);
+  if (evaluation) return EvaluationDeath(facts, kept, training_peak);
   return LateDeath(facts, earlier_peak);
 }
 

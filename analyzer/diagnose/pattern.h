@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/kept_outputs.h"
 #include "analyzer/diagnose/leak.h"
 
 namespace oomtrace {
@@ -15,7 +16,7 @@ struct Pattern {
   std::vector<std::string> evidence;
 };
 
-Pattern DecidePattern(const Facts& facts, const Leak& leak);
+Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& kept);
 
 // How much larger the batch in work is than any before it, made by the same lines. 0: nothing to compare with.
 struct Outlier {

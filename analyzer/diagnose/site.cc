@@ -7,9 +7,23 @@
 #include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
+
 Frame SiteOf(const Timeline& timeline, uint32_t stack) {
   const Frame* frame = stack < timeline.stacks.size() ? UserFrame(timeline, stack) : nullptr;
   return frame ? *frame : Frame();
+}
+
+Frame CallOfModel(const Timeline& timeline, uint32_t stack) {
+  if (stack >= timeline.stacks.size()) return Frame();
+  const std::vector<uint32_t>& frames = timeline.stacks[stack].frames;
+  const auto outermost = std::find_if(frames.rbegin(), frames.rend(), [&](uint32_t frame) {
+    return frame < timeline.frames.size() && IsFunction(timeline.frames[frame], "_call_impl");
+  });
+  if (outermost == frames.rend()) return SiteOf(timeline, stack);
+  for (auto frame = outermost.base(); frame != frames.end(); ++frame) {
+    if (*frame < timeline.frames.size() && IsUserFile(timeline.frames[*frame].file)) return timeline.frames[*frame];
+  }
+  return SiteOf(timeline, stack);
 }
 
 std::string ShortPath(const std::string& path) {

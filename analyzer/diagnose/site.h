@@ -12,6 +12,10 @@ namespace oomtrace {
 // The frame of `stack` to show (UserFrame of timeline/queries.h); an empty file: there is no stack.
 Frame SiteOf(const Timeline& timeline, uint32_t stack);
 
+// The statement that called the model: the first of the user's outside of all module calls on the stack. Where no
+// module was being called, SiteOf.
+Frame CallOfModel(const Timeline& timeline, uint32_t stack);
+
 // "train.py:31", the last two parts of the path.
 std::string ShortSite(const Frame& frame);
 std::string ShortPath(const std::string& path);

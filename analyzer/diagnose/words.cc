@@ -25,6 +25,15 @@ std::string Percent(double share) {
   return absl::StrFormat(share != 0 && share < 0.0095 ? "%.1f %%" : "%.0f %%", share * 100);
 }
 
+std::string Container(const std::string& holder) {
+  const size_t open = holder.find('[');
+  const size_t close = holder.find(']', open);
+  if (open == std::string::npos || close == std::string::npos || open == 0) return holder;
+  const std::string index = holder.substr(open + 1, close - open - 1);
+  if (index.empty() || index.find_first_not_of("0123456789") != std::string::npos) return holder;
+  return absl::StrCat(holder.substr(0, open), holder.substr(close + 1));
+}
+
 std::string Count(int64_t n, const std::string& noun) {
   if (n == 1) return absl::StrCat("1 ", noun);
   return absl::StrCat(n, " ", noun, absl::EndsWith(noun, "ch") || absl::EndsWith(noun, "s") ? "es" : "s");

@@ -10,6 +10,7 @@ namespace oomtrace {
 std::string Bytes(int64_t bytes);                                                // "6.14 GiB", "512 B"
 std::string Shape(const std::vector<int64_t>& shape, const std::string& dtype);  // "(65536, 50304) bfloat16"
 std::string Percent(double share);                                               // "12 %", "0.4 %"
-std::string Count(int64_t n, const std::string& noun);                           // "1 step", "2 steps", "2 batches"
+std::string Container(const std::string& holder);  // "samples[778]" → "samples": what grows, not its latest element
+std::string Count(int64_t n, const std::string& noun);  // "1 step", "2 steps", "2 batches"
 
 }  // namespace oomtrace

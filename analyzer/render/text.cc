@@ -17,8 +17,9 @@ namespace {
 
 // What keeps the report on one screen.
 constexpr int kOwnersShown = 2;
-constexpr int kFixesShown = 5;
+constexpr int kFixesShown = 4;
 constexpr int kEvidenceShown = 4;
+constexpr int kUnknownShown = 2;
 constexpr double kOwnerShare = 0.02;  // of the card, below which an owner is not worth a line
 constexpr double kTight = 0.03;       // of the card: less headroom than this is called tight
 
@@ -72,7 +73,7 @@ class Text {
     }
     const report::DeviceTable& device = r_.device();
     page_.Paragraph(
-        "  ", absl::StrCat(device.name().empty() ? "Device" : device.name(), " ", device.index(), ", ",
+        "  ", absl::StrCat("GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ",
                            Bytes(device.total()), "; ", Count(r_.steps_completed(), "optimizer step"), " completed; ",
                            r_.trace().ended(), r_.trace().simulated() ? "; on the simulated GPU" : "", "."));
     page_.Blank();
@@ -155,7 +156,9 @@ class Text {
     if (d.other_processes() > 0) Row(0, "other processes", d.other_processes());
     for (int i = 0; i < std::min(3, r_.processes_size()); ++i) {
       const report::Process& process = r_.processes(i);
-      Row(1, absl::StrCat(process.name().empty() ? "process" : process.name(), " (pid ", process.pid(), ")"),
+      Row(1,
+          process.name().empty() ? absl::StrCat("process ", process.pid())
+                                 : absl::StrCat(process.name(), " (pid ", process.pid(), ")"),
           process.bytes());
     }
     Row(0, "free", d.free());
@@ -172,22 +175,32 @@ class Text {
   void Change() {
     if (r_.fixes_size() == 0) return;
     page_.Heading("What to change");
-    for (int i = 0; i < std::min(kFixesShown, r_.fixes_size()); ++i) {
-      const report::Fix& fix = r_.fixes(i);
-      page_.Paragraph(absl::StrCat("  ", i + 1, ". "), absl::StrCat(fix.title(), ": ", fix.change()));
+    // Where something helps by itself, what does not is one line.
+    const bool one_fits = std::any_of(r_.fixes().begin(), r_.fixes().end(), [](const auto& fix) { return fix.fits(); });
+    std::vector<std::string> not_enough;
+    int shown = 0;
+    for (const report::Fix& fix : r_.fixes()) {
+      if (one_fits && !fix.fits()) {
+        not_enough.push_back(absl::StrCat(fix.title(), " (", Bytes(-fix.headroom()), " too much)"));
+        continue;
+      }
+      if (shown == kFixesShown) continue;
+      page_.Paragraph(absl::StrCat("  ", ++shown, ". "), absl::StrCat(fix.title(), ": ", fix.change()));
       std::string numbers = absl::StrCat(Verdict(fix));
       if (fix.predicted_peak() > 0) absl::StrAppend(&numbers, "; peak ", Bytes(fix.predicted_peak()));
       if (fix.saving() > 0) absl::StrAppend(&numbers, ", saves ", Bytes(fix.saving()));
       absl::StrAppend(&numbers, " (", fix.basis(), ")", fix.price().empty() ? "" : ". Price: " + fix.price());
       page_.Paragraph("     ", numbers);
     }
+    if (!not_enough.empty())
+      page_.Paragraph("  Not enough alone: ", absl::StrCat(absl::StrJoin(not_enough, "; "), "."));
     page_.Blank();
   }
 
   void Unknown() {
     if (r_.unknown_size() == 0) return;
     page_.Heading("What is not known");
-    for (int i = 0; i < std::min(3, r_.unknown_size()); ++i) page_.Paragraph("  - ", r_.unknown(i));
+    for (int i = 0; i < std::min(kUnknownShown, r_.unknown_size()); ++i) page_.Paragraph("  - ", r_.unknown(i));
   }
 
   const report::Report& r_;

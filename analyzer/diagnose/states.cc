@@ -1,4 +1,4 @@
-#include "analyzer/advise/states.h"
+#include "analyzer/diagnose/states.h"
 
 #include <algorithm>
 #include <set>

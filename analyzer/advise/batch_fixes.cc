@@ -1,0 +1,135 @@
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "analyzer/advise/fixes.h"
+#include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/words.h"
+
+namespace oomtrace {
+namespace {
+
+// Every torch from 2.0 on reads this spelling; PYTORCH_ALLOC_CONF, its successor, is unknown before 2.10.
+constexpr char kExpandable[] = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True";
+
+// Micro-batches that the command line says make a step; 1 where it does not say.
+int64_t Accumulation(const Advisor& a) {
+  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == a.predictor().batch().size;
+  return flag_is_batch && a.flags().accumulation ? a.flags().accumulation->value : 1;
+}
+
+// Micro-batches below the recorded one that divide the effective batch, largest first.
+std::vector<int64_t> SmallerBatches(const Advisor& a) {
+  const int64_t batch = a.predictor().batch().size;
+  const int64_t total = batch * Accumulation(a);
+  std::vector<int64_t> sizes;
+  for (int64_t size = batch - 1; size >= 1; --size) {
+    if (total % size == 0) sizes.push_back(size);
+  }
+  return sizes;
+}
+
+std::string InputPlace(const Advisor& a) {
+  for (auto it = a.t().tensors.rbegin(); it != a.t().tensors.rend(); ++it) {
+    if (it->born <= a.facts().moment && it->category == Category::kInput && it->stack != 0) {
+      return absl::StrCat(" (the batch arrives at ", ShortSite(SiteOf(a.t(), it->stack)), ")");
+    }
+  }
+  return "";
+}
+
+// How to get the micro-batch `size`, with the effective batch unchanged.
+std::string BatchChange(const Advisor& a, int64_t size) {
+  const int64_t batch = a.predictor().batch().size;
+  const int64_t factor = batch / size;
+  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == batch;
+  if (flag_is_batch && a.flags().accumulation) {
+    return absl::StrCat("run with ", a.flags().batch->With(size), " ",
+                        a.flags().accumulation->With(Accumulation(a) * batch / size));
+  }
+  if (flag_is_batch && a.flags().total_is_fixed) {
+    return absl::StrCat("run with ", a.flags().batch->With(size), " (the script accumulates ", factor,
+                        " times as often for the same total batch)");
+  }
+  if (flag_is_batch) {
+    const bool trainer = a.flags().batch->name.find("per_device") != std::string::npos ||
+                         a.flags().batch->name.find("per-device") != std::string::npos;
+    if (trainer)
+      return absl::StrCat("run with ", a.flags().batch->With(size), " --gradient_accumulation_steps",
+                          a.flags().batch->separator, factor);
+    return absl::StrCat("run with ", a.flags().batch->With(size), " and accumulate gradients over ", factor,
+                        " times as many micro-batches before each optimizer step");
+  }
+  const int64_t now = a.t().steps.empty() ? 0 : a.t().steps.back().micro_batches;
+  return absl::StrCat(
+      "make the micro-batch ", size, " instead of ", batch, " and accumulate gradients over ",
+      now > 0 ? absl::StrCat(now * factor, " of them (now ", now, ")") : absl::StrCat(factor, " times as many"),
+      " before each optimizer step", InputPlace(a));
+}
+
+}  // namespace
+
+void BoundBatch(Advisor& a) {
+  int64_t before = 0;
+  for (const Step& step : a.t().steps) before = std::max(before, step.peak);
+  const Prediction p = a.predictor().Of(before, a.predictor().expandable_recorded());
+  Prediction seen = p;
+  // It ran with this peak until now.
+  seen.reserved = std::max(before, std::min(p.reserved, a.facts().peak_reserved));
+  seen.headroom = a.predictor().capacity() - seen.reserved;
+  seen.fits = true;
+  const std::string input = a.predictor().batch().input.empty()
+                                ? std::string()
+                                : absl::StrCat(" (this one had ", Shape(a.predictor().batch().input, ""), ")");
+  a.Add("bound_batch", "Limit the largest batch",
+        absl::StrCat("truncate or bucket the samples so that no batch exceeds those that fitted", input,
+                     ", or form batches by a limit of tokens"),
+        seen, "long samples are cut, or batches hold fewer of them");
+}
+
+void ShrinkMicroBatch(Advisor& a) {
+  const int64_t batch = a.predictor().batch().size;
+  if (batch <= 1) return;
+  const bool expandable = a.predictor().expandable_recorded();
+  int64_t plain = 0;
+  const std::vector<int64_t> sizes = SmallerBatches(a);
+  // From an evaluation alone nobody has seen what training keeps.
+  const bool unseen = a.facts().oom->phase == PhaseKind::kEvaluation && a.t().first_training_forward > a.facts().moment;
+  const auto price = [&](int64_t size) {
+    return absl::StrCat(unseen ? "training itself was never seen, its need is bounded from the evaluation; " : "",
+                        "smaller kernels, ",
+                        absl::StrFormat("%.3g", static_cast<double>(batch) / static_cast<double>(size)),
+                        " times as many; the same gradients");
+  };
+  for (const int64_t size : sizes) {
+    const Prediction p = a.predictor().Training(size, expandable);
+    if (!p.fits && size != sizes.back()) continue;
+    a.Add("micro_batch", absl::StrCat("Micro-batch ", size), BatchChange(a, size), p, price(size));
+    plain = size;
+    break;
+  }
+  if (expandable || a.predictor().Training(batch, true).fits) return;
+  for (const int64_t size : sizes) {
+    if (size <= plain) break;
+    const Prediction p = a.predictor().Training(size, true);
+    if (!p.fits) continue;
+    a.Add("micro_batch_expandable_segments", absl::StrCat("Micro-batch ", size, " with expandable segments"),
+          absl::StrCat("set ", kExpandable, " and ", BatchChange(a, size)), p, price(size));
+    break;
+  }
+}
+
+void GrowSegments(Advisor& a) {
+  if (a.predictor().expandable_recorded()) return;
+  const Prediction p = a.predictor().Training(std::max<int64_t>(a.predictor().batch().size, 1), true);
+  const bool much_cache = a.Worth(a.facts().device.cache()) && a.Has("fragmentation");
+  if (!p.fits && !much_cache) return;
+  // It changes nothing for what no setting can make smaller.
+  if (!much_cache && !a.predictor().replayable()) return;
+  a.Add("expandable_segments", "Let PyTorch grow its segments",
+        absl::StrCat("set ", kExpandable, " in the environment"), p, "none known for one GPU; the code stays as it is");
+}
+
+}  // namespace oomtrace

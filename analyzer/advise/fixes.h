@@ -1,0 +1,23 @@
+// The families of fixes. Each adds to the advisor's list what helps in this trace, with a prediction.
+#pragma once
+
+#include "analyzer/advise/advisor.h"
+
+namespace oomtrace {
+
+void StopLeak(Advisor& a);          // leak_fixes.cc
+void FreeOthers(Advisor& a);        // outside_fixes.cc: other processes
+void RaiseLimit(Advisor& a);        //   a memory limit of the process's own
+void DropKeptOutputs(Advisor& a);   // evaluation_fixes.cc: results kept from batch to batch
+void ShrinkEvaluation(Advisor& a);  //   a graph kept, a batch too large
+void BoundBatch(Advisor& a);        // batch_fixes.cc: the largest batch
+void ShrinkMicroBatch(Advisor& a);  //   a smaller micro-batch, the same effective batch
+void GrowSegments(Advisor& a);      //   expandable segments
+void ChunkLogits(Advisor& a);       // model_fixes.cc
+void Checkpoint(Advisor& a);
+void MoveLateAllocation(Advisor& a);
+void ShrinkOptimizerState(Advisor& a);  // state_fixes.cc
+void StepWithoutTemporaries(Advisor& a);
+void FitStates(Advisor& a);  //   where the model's states alone exceed the card
+
+}  // namespace oomtrace

@@ -1,0 +1,104 @@
+#include "analyzer/diagnose/kept_outputs.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "analyzer/diagnose/states.h"
+
+namespace oomtrace {
+namespace {
+
+// Fewer batches show no trend.
+constexpr size_t kFewestBatches = 4;
+
+int64_t BeginOfEvaluation(const Facts& facts) {
+  int64_t begin = 0;
+  PhaseKind before = PhaseKind::kSetUp;
+  for (const PhaseMark& mark : facts.timeline->phases) {
+    if (mark.time > facts.moment) break;
+    if (mark.phase == PhaseKind::kEvaluation && before != PhaseKind::kEvaluation) begin = mark.time;
+    before = mark.phase;
+  }
+  return begin;
+}
+
+// When each batch of the evaluation began: births at the stack where its inputs arrive, else at the first stack that
+// allocates again and again what does not stay.
+std::vector<int64_t> Batches(const Timeline& t, int64_t begin, int64_t end) {
+  std::map<uint32_t, std::vector<int64_t>> births, inputs;
+  std::map<uint32_t, size_t> ended;
+  std::vector<uint32_t> order;
+  for (const Tensor& tensor : t.tensors) {
+    if (tensor.born < begin || tensor.device != t.device || tensor.stack == 0) continue;
+    if (tensor.born > end) break;
+    std::vector<int64_t>& times = births[tensor.stack];
+    if (times.empty()) order.push_back(tensor.stack);
+    times.push_back(tensor.born);
+    if (tensor.died <= end) ++ended[tensor.stack];
+    if (tensor.category == Category::kInput) inputs[tensor.stack].push_back(tensor.born);
+  }
+  for (const auto& [stack, times] : inputs) {
+    if (times.size() >= kFewestBatches) return times;
+  }
+  for (const uint32_t stack : order) {
+    if (births[stack].size() >= kFewestBatches && births[stack].size() <= ended[stack] + 1) return births[stack];
+  }
+  return {};
+}
+
+// How many batches the tensors were born in.
+size_t BatchesOf(const Timeline& t, const std::vector<uint32_t>& members, const std::vector<int64_t>& batches) {
+  std::vector<int64_t> seen;
+  for (const uint32_t i : members) {
+    seen.push_back(std::upper_bound(batches.begin(), batches.end(), t.tensors[i].born) - batches.begin());
+  }
+  std::sort(seen.begin(), seen.end());
+  return static_cast<size_t>(std::unique(seen.begin(), seen.end()) - seen.begin());
+}
+
+}  // namespace
+
+KeptOutputs FindKeptOutputs(const Facts& facts) {
+  KeptOutputs kept;
+  if (!facts.oom || facts.oom->phase != PhaseKind::kEvaluation) return kept;
+  const Timeline& t = *facts.timeline;
+  const int64_t begin = BeginOfEvaluation(facts);
+  const std::vector<int64_t> batches = Batches(t, begin, facts.moment);
+  std::map<std::pair<uint32_t, size_t>, std::vector<uint32_t>> groups;
+  int64_t beside_states = facts.refused;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (!IsParameterState(tensor.category)) beside_states += tensor.bytes;
+    if (tensor.born < begin || tensor.stack == 0 || tensor.grad_mode) continue;
+    groups[{tensor.stack, t.layouts[tensor.layout].shape.size()}].push_back(i);
+  }
+  int64_t largest = 0;
+  for (const auto& [key, members] : groups) {
+    const size_t seen = BatchesOf(t, members, batches);
+    // One or more for nearly each batch since the first one kept.
+    if (members.size() < kFewestBatches || seen < kFewestBatches) continue;
+    const auto since = std::upper_bound(batches.begin(), batches.end(), t.tensors[members.front()].born);
+    if (10 * seen < 7 * static_cast<size_t>(batches.end() - since + 1)) continue;
+    int64_t bytes = 0;
+    for (const uint32_t i : members) bytes += t.tensors[i].bytes;
+    kept.bytes += bytes;
+    kept.count += static_cast<int64_t>(members.size());
+    if (bytes > largest) {
+      largest = bytes;
+      kept.per_batch = bytes / static_cast<int64_t>(seen);
+      kept.first = members.front();
+      kept.example = members.back();
+      kept.holder.clear();
+      for (const uint32_t i : members) {
+        if (!t.tensors[i].holder.empty()) kept.holder = t.tensors[i].holder.str();
+      }
+    }
+  }
+  kept.found = kept.bytes > 0 && 4 * kept.bytes >= beside_states;
+  kept.joining = kept.found && 4 * facts.refused >= 3 * kept.bytes;
+  return kept;
+}
+
+}  // namespace oomtrace

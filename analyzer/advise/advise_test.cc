@@ -11,7 +11,6 @@ namespace oomtrace {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kGiB = 1 << 30;
@@ -235,6 +234,20 @@ TEST(Predictor, FromAnEvaluationAloneEverythingMadeCounts) {
   const report::Fix* fix = Find(report, "micro_batch");
   ASSERT_TRUE(fix);
   EXPECT_THAT(fix->price(), HasSubstr("never seen"));
+}
+
+// loss(model(x.to(device)), y.to(device)): what arrives last does not begin the forward.
+TEST(Predictor, TargetsThatArriveAfterTheForwardDoNotHideIt) {
+  TrainingRun run;
+  run.Allocate("train.py", 40, {64, 1024}, 512 << 10, Category::kInput);
+  run.EnterPhase(PhaseKind::kEvaluation);
+  for (int layer = 0; layer < 20; ++layer) {
+    run.Free(run.Allocate("model.py", 200 + layer, {64, 1024, 768}, 200 * kMiB, Category::kTemporary));
+  }
+  run.Allocate("train.py", 40, {64, 1024}, 512 << 10, Category::kInput);
+  run.Die("train.py", 41, {64, 1024, 768}, 11 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_GE(Predictor(d).Training(64, true).reserved, 1600 * kMiB + 20 * 200 * kMiB + 11 * kGiB);
 }
 
 TEST(BatchCarriers, AttentionHasTheBatchBehindTheLength) {

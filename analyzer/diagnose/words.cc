@@ -22,7 +22,8 @@ std::string Shape(const std::vector<int64_t>& shape, const std::string& dtype) {
 }
 
 std::string Percent(double share) {
-  return absl::StrFormat(share != 0 && share < 0.0095 ? "%.1f %%" : "%.0f %%", share * 100);
+  const int decimals = share != 0 && share < 0.0095 ? 1 : 0;
+  return absl::StrFormat("%.*f %%", decimals, share * 100);
 }
 
 std::string Container(const std::string& holder) {

@@ -143,7 +143,7 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
                                         .keeps_graph = keeps_graph_[tensor.stack]});
   if (root != 0 || context.backward) last_progress_ = event.time;
   const auto index = static_cast<int64_t>(timeline_.tensors.size());
-  timeline_.tensors.push_back(std::move(tensor));
+  timeline_.tensors.push_back(tensor);
   for (const int64_t gone : Device(event.device).tensors.Add(event.address, event.bytes, index)) {
     ++timeline_.replaced_tensors;
     Die(gone, event.time, timeline_.tensors.back().phase);

@@ -9,7 +9,6 @@
 namespace oomtrace {
 namespace {
 
-using oomtrace::testing::Tag;
 using oomtrace::testing::TraceBuilder;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;

@@ -79,9 +79,8 @@ Window ForwardInWork(const Facts& facts, const Batch& batch) {
   if (arrivals.size() >= 2 && PhaseAt(t, arrivals.back()) == facts.oom->phase) {
     // An evaluation's earlier iteration of the same shape ran whole.
     window = {arrivals[arrivals.size() - 2], arrivals.back(), true};
-    if (PhaseAt(t, window.begin) != facts.oom->phase) window = {arrivals.back(), facts.moment, false};
-  } else if (!arrivals.empty() && arrivals.back() > phase_begin) {
-    window.begin = arrivals.back();
+    // Targets may arrive only after the forward: where this is its first batch, all that the phase made counts.
+    if (PhaseAt(t, window.begin) != facts.oom->phase) window = {phase_begin, facts.moment, false};
   }
   return window;
 }

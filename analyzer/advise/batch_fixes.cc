@@ -86,7 +86,7 @@ void BoundBatch(Advisor& a) {
   a.Add("bound_batch", "Limit the largest batch",
         absl::StrCat("truncate or bucket the samples so that no batch exceeds those that fitted", input,
                      ", or form batches by a limit of tokens"),
-        seen, "long samples are cut, or batches hold fewer of them");
+        seen, "long samples are cut");
 }
 
 void ShrinkMicroBatch(Advisor& a) {
@@ -99,9 +99,8 @@ void ShrinkMicroBatch(Advisor& a) {
   const bool unseen = a.facts().oom->phase == PhaseKind::kEvaluation && a.t().first_training_forward > a.facts().moment;
   const auto price = [&](int64_t size) {
     return absl::StrCat(unseen ? "training itself was never seen, its need is bounded from the evaluation; " : "",
-                        "smaller kernels, ",
                         absl::StrFormat("%.3g", static_cast<double>(batch) / static_cast<double>(size)),
-                        " times as many; the same gradients");
+                        " times as many, smaller kernels");
   };
   for (const int64_t size : sizes) {
     const Prediction p = a.predictor().Training(size, expandable);

@@ -48,9 +48,9 @@ class Ranking {
   void Add(const char* id, const char* title, double confidence) {
     causes_.push_back({id, title, std::min(confidence, 0.97)});
   }
-  // Of what is there beside a growth that decides: true, but not why it died.
+  // Of what is there beside a growth or a large batch that decides: true, but not why it died.
   void AddBeside(const char* id, const char* title, double confidence) {
-    Add(id, title, Is("gradual_leak") || kept_.found ? confidence / 2 : confidence);
+    Add(id, title, Is("gradual_leak") || Is("batch_outlier") || kept_.found ? confidence / 2 : confidence);
   }
   bool Is(const char* pattern) const { return pattern_.name == pattern; }
   int64_t Of(Category category) const { return facts_.category[static_cast<int>(category)]; }

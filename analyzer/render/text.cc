@@ -95,7 +95,9 @@ class Text {
     }
     std::vector<std::string> causes;
     for (const report::Cause& cause : r_.causes()) {
-      if (causes.size() < 3) causes.push_back(absl::StrFormat("%s (%.0f %%)", cause.title(), cause.confidence() * 100));
+      const bool strong = 2 * cause.confidence() > r_.causes(0).confidence();
+      if (causes.size() < 3 && strong)
+        causes.push_back(absl::StrFormat("%s (%.0f %%)", cause.title(), cause.confidence() * 100));
     }
     if (!causes.empty()) page_.Paragraph("  Causes: ", absl::StrJoin(causes, "; "));
     const report::Leak& leak = r_.leak();

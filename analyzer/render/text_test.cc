@@ -80,6 +80,18 @@ TEST(Text, WhatIsNotEnoughAloneIsOneLineWhereSomethingFits) {
   EXPECT_THAT(RenderText(report, {}), HasSubstr("Not enough alone: Other change (1.00 GiB too much)."));
 }
 
+TEST(Text, AWeakCauseIsLeftToTheJson) {
+  report::Report report = Death();
+  report.clear_causes();
+  for (const auto& [title, confidence] : {std::pair<const char*, double>{"the reason", 0.9}, {"an aside", 0.4}}) {
+    report::Cause* cause = report.add_causes();
+    cause->set_title(title);
+    cause->set_confidence(confidence);
+  }
+  EXPECT_THAT(RenderText(report, {}), HasSubstr("the reason"));
+  EXPECT_THAT(RenderText(report, {}), Not(HasSubstr("an aside")));
+}
+
 TEST(Text, AProcessWithoutANameIsItsNumber) {
   report::Report report = Death();
   report.clear_processes();

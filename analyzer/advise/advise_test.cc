@@ -169,6 +169,20 @@ TEST(Predictor, AnOutlierIsNotPredictedFromTheBatchesBeforeIt) {
   EXPECT_FALSE(Find(report, "expandable_segments"));
 }
 
+// A death by gaps in the cache: the model may not show the gaps, but it knows what the tensors need without any.
+TEST(Predictor, ExpandableSegmentsAreReplayedWhereTheTensorsAreKnown) {
+  TrainingRun run;
+  run.Iteration();
+  run.SetReserved(11 * kGiB);
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 1 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  const Predictor predictor(d);
+  EXPECT_FALSE(predictor.replayable());
+  EXPECT_STREQ(predictor.Training(16, true).basis, "replayed");
+  EXPECT_STREQ(predictor.Training(8, false).basis, "estimated");
+}
+
 // What came late is in no earlier iteration: without it the model of the allocator would say that all is well.
 TEST(Advise, ALateOneOffIsMovedNotReplayed) {
   TrainingRun::Sizes sizes;

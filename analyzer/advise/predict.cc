@@ -25,8 +25,11 @@ Predictor::Predictor(const Diagnosis& diagnosis)
   const report::DeviceTable& device = d_.facts.device;
   capacity_ = device.tensors() + device.cache() + device.free();
   const bool training_death = d_.pattern.name != "eval_spike";
-  replayable_ = HasWholeIteration(d_.facts) && training_death && d_.pattern.name != "batch_outlier" && d_.facts.oom &&
-                !Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity_).fits;
+  if (d_.facts.oom && HasWholeIteration(d_.facts) && training_death && d_.pattern.name != "batch_outlier") {
+    const Prediction again = Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity_);
+    replayable_ = !again.fits;
+    tensors_known_ = again.allocated >= d_.facts.need();
+  }
   if (d_.facts.oom) demand_ = EstimateTraining(d_.facts, batch_, carriers_, states_);
 }
 
@@ -51,6 +54,7 @@ Prediction Predictor::Replayed(int64_t micro_batch, bool expandable, int64_t cap
   config.capacity = capacity;
   const ReplayResult result = RunStream(stream, config);
   p.reserved = result.peak_reserved;
+  p.allocated = result.peak_allocated;
   p.headroom = capacity - p.reserved;
   p.fits = result.fits;
   if (p.fits) {
@@ -63,7 +67,7 @@ Prediction Predictor::Replayed(int64_t micro_batch, bool expandable, int64_t cap
 }
 
 Prediction Predictor::Training(int64_t micro_batch, bool expandable) const {
-  if (replayable_) return Replayed(micro_batch, expandable, capacity_);
+  if (replayable_ || (expandable && tensors_known_)) return Replayed(micro_batch, expandable, capacity_);
   const double ratio = batch_.size > 0 ? static_cast<double>(micro_batch) / static_cast<double>(batch_.size) : 1.0;
   return Of(states_.total() + demand_.fixed + std::llround(ratio * static_cast<double>(demand_.carrying)), expandable);
 }

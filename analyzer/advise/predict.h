@@ -14,7 +14,8 @@
 namespace oomtrace {
 
 struct Prediction {
-  int64_t reserved = 0;  // tensors and cache at the peak
+  int64_t reserved = 0;   // tensors and cache at the peak
+  int64_t allocated = 0;  // tensors alone at the peak, 0: not told apart
   bool fits = false;
   int64_t headroom = 0;  // device bytes left at the peak
   const char* basis = "estimated";
@@ -56,6 +57,9 @@ class Predictor {
   AllocatorConfig recorded_;
   int64_t capacity_ = 0;
   bool replayable_ = false;
+  // The earlier iteration needed as much in tensors as the one that died: what it needs without gaps in the cache is
+  // known, though the model does not show the gaps that killed it.
+  bool tensors_known_ = false;
   mutable std::map<std::tuple<int64_t, bool, int64_t>, Prediction> replayed_;
 };
 

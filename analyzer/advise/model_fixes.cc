@@ -48,9 +48,10 @@ void MoveLateAllocation(Advisor& a) {
   p.headroom = a.predictor().capacity() - p.reserved;
   p.fits = p.headroom >= 0;
   a.Add("off_device", "Make the one-off copy off the GPU",
-        absl::StrCat("at ", ShortSite(SiteOf(a.t(), example.stack)),
-                     ", build it on the CPU (a model: copy.deepcopy(model).cpu() piece by piece; a tensor: "
-                     "tensor.detach().cpu(); a file: map_location=\"cpu\")"),
+        absl::StrCat(
+            "at ", ShortSite(SiteOf(a.t(), example.stack)),
+            ", build it on the CPU (of a model: a second one made there, filled by load_state_dict; of a tensor: "
+            "tensor.detach().cpu(); of a file: map_location=\"cpu\")"),
         p, "a copy over the bus, once");
 }
 

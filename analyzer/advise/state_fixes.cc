@@ -43,14 +43,16 @@ void StepWithoutTemporaries(Advisor& a) {
 }
 
 // Parameters, gradients and state that exceed the card at any batch: what makes them smaller or puts them elsewhere.
-// What activations need comes on top; where no forward was seen it is unknown, and half of a card is left for it.
+// What activations need comes on top; where no forward was seen it is unknown, and a quarter of the card is left for
+// it.
 void FitStates(Advisor& a) {
   const States& states = a.predictor().states();
   const Demand& demand = a.predictor().demand();
   const std::string optimizer = states.optimizer_type.empty() ? "the optimizer" : states.optimizer_type;
+  const int64_t activations = demand.carrying > 0 ? demand.carrying : a.predictor().capacity() / 4;
   const auto with = [&](int64_t bytes) {
     // States are made once and stay: they leave no gaps in the cache.
-    return a.predictor().Of(bytes + demand.fixed + demand.carrying, /*expandable=*/true);
+    return a.predictor().Of(bytes + demand.fixed + activations, /*expandable=*/true);
   };
   bool single = false;
   for (const uint32_t i : a.facts().live) {

@@ -3,6 +3,7 @@
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
 #include "interpose/hooks/torch_types.h"
+#include "interpose/python/python_part.h"
 
 using namespace oomtrace;
 
@@ -49,7 +50,10 @@ _ZN5torch8autograd6Engine7executeERKSt6vectorINS0_4EdgeESaIS3_EERKS2_IN2at6Tenso
   const bool in_node = Scope<NodeState>::Live(thread_scopes.node, __builtin_frame_address(0)) != nullptr;
   Scope<EngineState> scope(&thread_scopes.engine, {});
   EndOfBackward end{scope.outermost() && !in_node && !Tracing()};
-  if (end.outermost) RecordBackward(wire::Phase::kBackwardBegin);
+  if (end.outermost) {
+    RunPythonPartOffMainThread();
+    RecordBackward(wire::Phase::kBackwardBegin);
+  }
   using Execute = ReturnedInMemory(void*, void*, void*, bool, bool, bool, void*);
   return Real<Execute>(HookId::kExecute, caller)(engine, roots, inputs, keep_graph, create_graph, accumulate, outputs);
 }

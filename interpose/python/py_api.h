@@ -24,6 +24,8 @@ inline constexpr int kFileInput = 257;  // Py_file_input
   F(const char*, Py_GetVersion, ())                                        \
   F(int, Py_AddPendingCall, (int (*)(void*), void*))                       \
   F(void*, PyGILState_GetThisThreadState, ())                              \
+  F(int, PyGILState_Ensure, ())                                            \
+  F(void, PyGILState_Release, (int))                                       \
   F(int, PyCode_Addr2Line, (PyObject*, int))                               \
   F(PyObject*, Py_CompileString, (const char*, const char*, int))          \
   F(PyObject*, PyEval_EvalCode, (PyObject*, PyObject*, PyObject*))         \

@@ -1,5 +1,8 @@
 #include "interpose/python/python_part.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <atomic>
 
 #include "interpose/python/native_module.h"
@@ -16,7 +19,8 @@ constexpr uint32_t Bit(PythonTask task) { return static_cast<uint32_t>(task); }
 
 std::atomic<uint32_t> wanted{0};
 std::atomic<bool> queued{false};
-std::atomic<bool> broken{false};  // the part failed to load: never tried again
+std::atomic<bool> running{false};  // the GIL changes hands between bytecodes: a second thread finds it so and leaves
+std::atomic<bool> broken{false};   // the part failed to load: never tried again
 std::atomic<bool> installed{false};
 std::atomic<Recorder*> begun_for{nullptr};
 PyObject* run_task = nullptr;  // the part's function; only touched with the GIL held
@@ -69,11 +73,11 @@ void SayBroken() {
   if (entry) entry.recorder().facts().Note("the Python part could not run: no names, owners and phases in this trace");
 }
 
-// In the main thread, with the GIL. Leaves no exception behind, whatever happens.
+// With the GIL, in the main thread but for RunPythonPartOffMainThread. Leaves no exception behind, whatever happens.
 int RunPendingCall(void*) {
   const PyApi& python = *Python();
   queued.store(false, std::memory_order_release);
-  if (broken.load(std::memory_order_relaxed)) return 0;
+  if (broken.load(std::memory_order_relaxed) || running.exchange(true)) return 0;
   PyObject *type, *value, *traceback;
   python.PyErr_Fetch(&type, &value, &traceback);
   if (TorchIsImported(python)) {
@@ -86,6 +90,7 @@ int RunPendingCall(void*) {
   }
   python.PyErr_Clear();
   python.PyErr_Restore(type, value, traceback);
+  running.store(false);
   return 0;
 }
 
@@ -98,6 +103,18 @@ void RequestPythonPart(PythonTask task) {
   wanted.fetch_or(Bit(task));
   if (queued.exchange(true)) return;
   if (python->Py_AddPendingCall(RunPendingCall, nullptr) != 0) queued.store(false);  // the queue is full: next time
+}
+
+void RunPythonPartOffMainThread() {
+  if (wanted.load(std::memory_order_relaxed) == 0 || broken.load(std::memory_order_relaxed)) [[likely]]
+    return;
+  const PyApi* python = Python();
+  // A thread that Python does not know is one of the engine's own: its Python is the caller's.
+  if (python == nullptr || syscall(SYS_gettid) == getpid() || python->PyGILState_GetThisThreadState() == nullptr)
+    return;
+  const int state = python->PyGILState_Ensure();
+  RunPendingCall(nullptr);
+  python->PyGILState_Release(state);
 }
 
 }  // namespace oomtrace

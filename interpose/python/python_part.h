@@ -17,4 +17,8 @@ enum class PythonTask : uint32_t {
 // where PyTorch was not fully imported yet. Does nothing where there is no interpreter.
 void RequestPythonPart(PythonTask task);
 
+// Where a thread other than the main one trains, the main thread may sit in join() and make no pending calls: runs here
+// what was asked for. Takes the GIL, so only for places where PyTorch itself is about to take it and holds no lock.
+void RunPythonPartOffMainThread();
+
 }  // namespace oomtrace

@@ -29,6 +29,12 @@ class ChunkWriter {
   }
   ChunkHeader* chunk() const { return chunk_; }
 
+  // Seals what was written, so that its checksum holds; the next record goes into a chunk of its own.
+  void Finish() {
+    if (chunk_ != nullptr) file_->Seal(chunk_);
+    chunk_ = nullptr;
+  }
+
   // Room for a record of up to `bytes`; nullptr when the file has no chunk to give.
   uint8_t* Room(size_t bytes) {
     if (chunk_ != nullptr && kChunkPayload - committed_ >= bytes) return chunk_->payload() + committed_;

@@ -45,6 +45,12 @@ class Facts {
 
   void Bind(TraceFile* file, uint32_t thread) { writer_.Bind(file, ChunkKind::kPermanent, thread); }
 
+  // Seals what was written: at the end of the process, so that the checksum covers it.
+  void Finish() {
+    SpinLockHolder hold(lock_);
+    writer_.Finish();
+  }
+
   uint32_t String(std::string_view text);
   uint32_t Layout(const LayoutState& layout);
   uint32_t Context(const ContextState& context);

@@ -57,7 +57,11 @@ void AtExit(int status, void*) {
   if (recorder == nullptr || recorder->state() != State::kRecording) return;
   {
     Entry entry(Cause::kFact);
-    if (entry) RecordExit(entry.thread(), status);
+    if (entry) {
+      RecordExit(entry.thread(), status);
+      entry.thread().events.Finish();
+      recorder->facts().Finish();
+    }
   }
   if (!recorder->out_of_memory() && !Verbose()) return;
   Text<2 * sizeof(TracePath)> line;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("OOMTRACE_BUILD", REPOSITORY / "build"))
+BUILD = Path(os.environ.get("OOMTRACE_BUILD", REPOSITORY / "build")).resolve()
 RECORDER = BUILD / "lib" / "liboomtrace.so"
 SIMULATED_GPU = BUILD / "lib" / "simgpu"
 TIMEOUT = 120

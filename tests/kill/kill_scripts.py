@@ -97,3 +97,21 @@ print(steps, torch.cuda.memory_allocated(), flush=True)
 import os
 os.kill(os.getpid(), 9)
 """
+
+THREAD = """
+import threading
+import torch
+
+def work():
+    model = torch.nn.Linear(256, 256).cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(4):
+        loss = model(torch.randn(32, 256, device="cuda")).square().mean()  # the forward
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()  # the main thread makes no pending calls meanwhile
+"""

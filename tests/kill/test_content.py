@@ -2,7 +2,7 @@
 
 import re
 
-from kill_scripts import LEAK, TRAIN
+from kill_scripts import LEAK, THREAD, TRAIN
 from trace_file import read
 
 OUT_OF_MEMORY_LINE = r"oomtrace: CUDA out of memory was recorded in (\S+); run: oomtrace analyze (\S+)"
@@ -159,3 +159,13 @@ for _ in range(4):
     assert job.run(job.write(script))[0] == 0
     trace = read(job.traces()[0])
     assert [phase["kind"] for phase in trace.of("phase")] == [1, 2, 3, 4] * 4
+
+
+def test_training_in_a_thread_has_steps_and_stacks(job):
+    status, _, err = job.run(job.write(THREAD))
+    assert status == 0, err
+    trace = read(job.traces()[0])
+    assert [phase["kind"] for phase in trace.of("phase")] == [1, 2, 3, 4] * 4
+    line = 1 + next(n for n, text in enumerate(THREAD.splitlines()) if text.endswith("# the forward"))
+    stacks = [trace.stack(alloc["stack"]) for alloc in trace.of("tensor_alloc") if alloc.get("stack")]
+    assert any(frame[1:] == ("work", line) for stack in stacks for frame in stack), stacks

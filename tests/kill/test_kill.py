@@ -2,6 +2,7 @@
 
 import random
 import signal
+import struct
 import time
 
 import pytest
@@ -54,6 +55,17 @@ def test_exit_status_is_in_the_trace(job):
     assert [event.get("status", 0) for event in trace.of("exit")] == [0]
     assert "oomtrace" not in err  # silent: nothing ran out of memory
     assert confirmed(out)[0] == len(trace.of("tensor_alloc"))  # not one more and not one less
+
+
+def test_a_checksum_covers_what_the_main_thread_wrote(job):
+    job.run(job.write(TRAIN), "3", "end")
+    data = job.traces()[0].read_bytes()
+    sealed = {1: [], 2: []}  # by kind: interned data, events
+    for at in range(4096, len(data), 65536):
+        magic, kind, flags = struct.unpack_from("<IHH", data, at)
+        if magic == 0x4843544F and kind in sealed:
+            sealed[kind].append(flags & 1)
+    assert all(sealed[1]) and any(sealed[2]), sealed
 
 
 def test_a_long_run_keeps_its_live_set_and_its_steps(job):

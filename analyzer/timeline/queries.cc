@@ -18,9 +18,18 @@ bool Has(const std::string& text, const char* part) { return absl::StrContains(t
 
 bool LivesAt(int64_t born, int64_t died, int64_t time) { return born <= time && died > time; }
 
+// PyTorch 2's name for generated code: torch/_inductor/codecache.py, code_hash() and get_path().
+bool IsInductorName(std::string_view folder, std::string_view name) {
+  constexpr size_t kKey = 1 + 51;  // "c" and the SHA-256 in base32, without its padding
+  if (name.size() != kKey + 3 || name.front() != 'c' || name.substr(kKey) != ".py") return false;
+  if (folder.size() != 2 || name.substr(1, 2) != folder) return false;
+  return std::all_of(name.begin(), name.begin() + kKey,
+                     [](char c) { return (c >= 'a' && c <= 'z') || (c >= '2' && c <= '7'); });
+}
+
 bool IsTorchFile(const std::string& file) {
   return absl::StartsWith(file, "<") || Has(file, "-packages/torch/") || Has(file, "-packages/triton/") ||
-         Has(file, "torchinductor_");
+         IsInductorFile(file);
 }
 
 // The wrappers' attribute names: torch.compile, DistributedDataParallel and DataParallel, FSDP, DeepSpeed.
@@ -74,6 +83,27 @@ Taken TakenSince(const Timeline& timeline, int64_t from, int64_t time) {
   return taken;
 }
 
+int64_t ReservedAt(const Timeline& timeline, int64_t time) {
+  const auto after = std::upper_bound(timeline.samples.begin(), timeline.samples.end(), time,
+                                      [](int64_t at, const Sample& sample) { return at < sample.time; });
+  return after == timeline.samples.begin() ? 0 : std::prev(after)->reserved;
+}
+
+bool LostEvents(const Timeline& timeline) {
+  return !timeline.damage.empty() || timeline.dropped > 0 || timeline.recycled_chunks > 0;
+}
+
+// Bytes that PyTorch had reserved at `time` in segments whose allocation is not in the trace.
+int64_t SegmentsMissing(const Timeline& timeline, int64_t time) {
+  int64_t segments = 0;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    const bool counts = allocation.device == timeline.device && allocation.caching_allocator;
+    if (counts && LivesAt(allocation.born, allocation.died, time)) segments += allocation.bytes;
+  }
+  return std::max<int64_t>(0, ReservedAt(timeline, time) - segments);
+}
+
+// A trace with losses may lack the allocation of segments that PyTorch's own count of what it reserved still has.
 void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t time, DeviceUse* use) {
   if (refusal != nullptr && refusal->device_total > 0) {
     use->total = refusal->device_total;
@@ -93,13 +123,17 @@ void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t tim
       before == nullptr || (after != nullptr && since.calls > 0 && TakenSince(timeline, time, after->time).calls == 0);
   const MemoryReading& reading = use_after ? *after : *before;
   use->total = reading.total;
-  use->free = std::clamp<int64_t>(reading.free - (use_after ? 0 : since.bytes), 0, reading.total);
-}
-
-int64_t ReservedAt(const Timeline& timeline, int64_t time) {
-  const auto after = std::upper_bound(timeline.samples.begin(), timeline.samples.end(), time,
-                                      [](int64_t at, const Sample& sample) { return at < sample.time; });
-  return after == timeline.samples.begin() ? 0 : std::prev(after)->reserved;
+  int64_t taken = use_after ? 0 : since.bytes;
+  if (LostEvents(timeline)) {
+    const int64_t unseen = SegmentsMissing(timeline, time) - SegmentsMissing(timeline, reading.time);
+    if (unseen > 0) {
+      taken += unseen;
+      use->notes.push_back(absl::StrCat("the trace lost the allocations of ", unseen,
+                                        " bytes that PyTorch reserved after the device's memory was last read: the "
+                                        "free memory is that reading, less what was reserved since"));
+    }
+  }
+  use->free = std::clamp<int64_t>(reading.free - taken, 0, reading.total);
 }
 
 int64_t ForeignBytes(const Timeline& timeline) {
@@ -110,27 +144,46 @@ int64_t ForeignBytes(const Timeline& timeline) {
   return bytes;
 }
 
-// Takes `excess` from `*bytes` as far as it goes; returns what is left of it.
-int64_t TakeFrom(int64_t* bytes, int64_t excess) {
-  const int64_t taken = std::min(*bytes, excess);
-  *bytes -= taken;
+// A part of the whole that gives way, and what it is called.
+struct Part {
+  int64_t* bytes;
+  const char* name;
+};
+
+// Takes up to `excess` from a part; returns what is left of the excess.
+int64_t TakeFrom(const Part& part, int64_t excess, std::vector<std::string>* reduced) {
+  const int64_t taken = std::min(*part.bytes, excess);
+  if (taken <= 0) return excess;
+  *part.bytes -= taken;
+  reduced->push_back(absl::StrCat(part.name, " by ", taken));
   return excess - taken;
 }
 
-// The residual is the context. Where the parts exceed the whole, the least certain of them gives way.
-void Balance(DeviceUse* use) {
+// The residual is the context. Where the parts exceed the whole, the least certain gives way: `free` as long as it
+// leaves no room for what this process holds (unless it was read at this very moment, `free_is_current`), then what
+// other processes hold, and tensors last of all.
+void Balance(bool free_is_current, DeviceUse* use) {
   if (use->total == 0) return;
-  use->context = use->total - use->free - use->tensors - use->cache - use->other - use->other_processes;
+  const int64_t own = use->tensors + use->cache + use->other;
+  use->context = use->total - use->free - own - use->other_processes;
   if (use->context >= 0) return;
   int64_t excess = -use->context;
-  use->notes.push_back(absl::StrCat("the parts exceed what the device says is in use by ", excess,
-                                    " bytes: they were read at different moments; the other processes' share and "
-                                    "this process's other allocations are reduced to fit"));
+  const int64_t whole_excess = excess;
   use->context = 0;
-  excess = TakeFrom(&use->other_processes, excess);
-  excess = TakeFrom(&use->other, excess);
-  excess = TakeFrom(&use->cache, excess);
-  use->free -= TakeFrom(&use->tensors, excess);
+  const Part free = {&use->free, "the free memory"};
+  std::vector<std::string> reduced;
+  if (!free_is_current) {
+    const int64_t stale = std::clamp<int64_t>(own + use->free - use->total, 0, excess);
+    excess -= stale - TakeFrom(free, stale, &reduced);
+  }
+  for (const Part& part : {Part{&use->other_processes, "the other processes' share"},
+                           Part{&use->other, "this process's other allocations"}, Part{&use->cache, "PyTorch's cache"},
+                           free, Part{&use->tensors, "the tensors"}}) {
+    excess = TakeFrom(part, excess, &reduced);
+  }
+  use->notes.push_back(absl::StrCat(
+      "the parts exceed the device by ", whole_excess,
+      " bytes, for they were read at different moments; reduced to fit, in bytes: ", absl::StrJoin(reduced, ", ")));
 }
 
 }  // namespace
@@ -150,10 +203,20 @@ int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time) {
   return bytes;
 }
 
+bool IsInductorFile(const std::string& file) {
+  if (Has(file, "/torchinductor_")) return true;  // the default folder: Triton's files are there too
+  const size_t name = file.rfind('/');
+  if (name == std::string::npos || name == 0) return false;
+  const size_t before = file.rfind('/', name - 1);
+  const size_t folder = before == std::string::npos ? 0 : before + 1;
+  const std::string_view path = file;
+  return IsInductorName(path.substr(folder, name - folder), path.substr(name + 1));
+}
+
 bool IsUserFile(const std::string& file) {
   if (file.empty() || file.front() == '<') return false;
   if (Has(file, "/site-packages/") || Has(file, "/dist-packages/") || Has(file, "/lib/python3.")) return false;
-  if (Has(file, "torchinductor_")) return false;
+  if (IsInductorFile(file)) return false;
   // torchrun, accelerate and the like: scripts of an environment bear no suffix.
   return !Has(file, "/bin/") || absl::EndsWith(file, ".py");
 }
@@ -236,7 +299,7 @@ DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
   // Without caching (PYTORCH_NO_CUDA_MEMORY_CACHING) nothing is reserved, and its allocations stand on their own.
   use.other += std::max<int64_t>(0, segments - std::max(reserved, use.tensors));
   use.other_processes = ForeignBytes(timeline);
-  Balance(&use);
+  Balance(refusal != nullptr && refusal->device_total > 0, &use);
   return use;
 }
 

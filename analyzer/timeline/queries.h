@@ -16,6 +16,10 @@ std::vector<size_t> LiveTensors(const Timeline& timeline, int32_t device, int64_
 // Bytes in tensors of `device` at `time`.
 int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time);
 
+// Whether torch.compile generated the file: told by its name, a hash in a folder of two of its characters, wherever
+// TORCHINDUCTOR_CACHE_DIR is; or by the default folder.
+bool IsInductorFile(const std::string& file);
+
 // Whether a frame is the user's own: not of an installed package, the standard library, generated code or a script of
 // an environment. "/home/me/train.py": yes. ".../site-packages/torch/nn/functional.py": no.
 bool IsUserFile(const std::string& file);
@@ -64,7 +68,9 @@ struct DeviceUse {
 };
 
 // The device of the timeline right after the last event at or before `time`. Free and total are those of a refusal at
-// `time`, else of the last reading before it, corrected for what this process has allocated since.
+// `time`, else of the last reading before it, corrected for what this process has allocated since (in a trace with
+// losses: for what PyTorch reserved since). Tensors are cut only where they alone exceed the device, and a note says
+// so.
 DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time);
 
 // The refusal that the program did not survive; null where there is none.

@@ -7,6 +7,7 @@ namespace oomtrace {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -40,6 +41,18 @@ TEST(UserFrameTest, ElseTheInnermostOutsideTorch) {
             "/v/site-packages/transformers/trainer.py");
   EXPECT_EQ(FileShown({"/v/site-packages/torch/a.py", "/v/site-packages/torch/b.py"}), "/v/site-packages/torch/a.py");
   EXPECT_EQ(FileShown({}), "");
+}
+
+TEST(InductorFileTest, IsToldByItsNameWhereverTheCacheIs) {
+  const std::string key = "chapprw5iihmj25vcqk3ze7qxh2nq4aeqdm6clr3t7uy5wjobfks";
+  EXPECT_TRUE(IsInductorFile("/cache/ind/ha/" + key + ".py"));
+  EXPECT_TRUE(IsInductorFile("ha/" + key + ".py"));
+  EXPECT_FALSE(IsInductorFile("/cache/ind/hb/" + key + ".py"));
+  EXPECT_FALSE(IsInductorFile("/src/ha/chapter_of_a_module_whose_name_is_long_as_a_hash_is_.py"));
+  EXPECT_FALSE(IsInductorFile("/src/ha/chapter.py"));
+  EXPECT_FALSE(IsInductorFile("train.py"));
+  EXPECT_EQ(FileShown({"/cache/ha/" + key + ".py", "/v/site-packages/torch/_inductor/output_code.py", "/src/train.py"}),
+            "/src/train.py");
 }
 
 TEST(ModulePathsTest, WrappersAreLeftOut) {
@@ -152,6 +165,46 @@ TEST(DeviceUseTest, NeverANegativeContext) {
   EXPECT_EQ(use.other_processes, 230);
   EXPECT_EQ(Sum(use), 1000);
   EXPECT_THAT(use.notes, SizeIs(1));
+}
+
+TEST(DeviceUseTest, AStaleReadingGivesWayToTensors) {
+  Timeline timeline = FullDevice();
+  timeline.tensors.push_back(Living(3, 500, 16, kNever));
+  timeline.samples.push_back({16, 800, 800});
+  timeline.gpu_processes.clear();
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.tensors, 800);
+  EXPECT_EQ(use.other, 50);
+  EXPECT_EQ(use.free, 150);
+  EXPECT_EQ(use.context, 0);
+  EXPECT_EQ(Sum(use), 1000);
+  ASSERT_THAT(use.notes, SizeIs(1));
+  EXPECT_THAT(use.notes.front(), HasSubstr("the free memory by 170"));
+}
+
+TEST(DeviceUseTest, WhereTheTraceLostTheSegmentsWhatPyTorchReservedIsTaken) {
+  Timeline timeline = FullDevice();
+  timeline.tensors.push_back(Living(3, 190, 16, kNever));
+  timeline.samples.push_back({16, 490, 500});
+  timeline.damage = {"the file ends early"};
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.tensors, 490);
+  EXPECT_EQ(use.cache, 10);
+  EXPECT_EQ(use.free, 220);
+  EXPECT_EQ(use.context, 30) << "as it was when the device was read";
+  EXPECT_EQ(Sum(use), 1000);
+  EXPECT_THAT(use.notes, SizeIs(1));
+}
+
+TEST(DeviceUseTest, TensorsAreCutLastAndItIsSaid) {
+  Timeline timeline = FullDevice();
+  timeline.tensors.push_back(Living(3, 800, 16, kNever));
+  timeline.samples.push_back({16, 1100, 1100});
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.tensors, 1000);
+  EXPECT_EQ(Sum(use), 1000);
+  ASSERT_THAT(use.notes, SizeIs(1));
+  EXPECT_THAT(use.notes.front(), HasSubstr("the tensors by 100"));
 }
 
 TEST(DeviceUseTest, WithoutAReadingOnlyTheOwnNumbersAreKnown) {

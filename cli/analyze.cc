@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
+#include "analyzer/read/trace_reader.h"
 #include "analyzer/render/json.h"
 #include "analyzer/render/text.h"
 #include "cli/subcommands.h"
@@ -64,6 +65,17 @@ int Worse(int a, int b) {
 
 int ExitStatusOf(const absl::Status& error) { return absl::IsDataLoss(error) ? kExitDamaged : kExitUsage; }
 
+// "job.oomtrace, rank 3": what tells the reports of one job apart.
+std::string NameOf(const report::Report& report) {
+  const std::string& path = report.trace().path();
+  const auto reader = TraceReader::Open(path);
+  if (!reader.ok()) return path;
+  for (const std::string& variable : (*reader)->tables().process.environment()) {
+    if (variable.starts_with("RANK=")) return path + ", rank " + variable.substr(5);
+  }
+  return path;
+}
+
 void Print(const std::vector<report::Report>& reports, const Options& options) {
   if (options.format == "json") {
     std::vector<std::string> texts;
@@ -78,7 +90,9 @@ void Print(const std::vector<report::Report>& reports, const Options& options) {
   text.color = UseColor(options.color);
   text.width = Columns();
   for (size_t i = 0; i < reports.size(); ++i) {
-    std::printf("%s%s", i == 0 ? "" : "\n", RenderText(reports[i], text).c_str());
+    if (i > 0) std::printf("\n");
+    if (options.traces.size() > 1) std::printf("Trace: %s\n\n", NameOf(reports[i]).c_str());
+    std::printf("%s", RenderText(reports[i], text).c_str());
   }
 }
 

@@ -92,10 +92,14 @@ int ExamineCommand(Invocation& invocation) {
   if (traces.empty()) {
     std::puts("it left no trace: none of its processes allocated CUDA memory through PyTorch or the CUDA runtime");
     ExamineMachine();
+    std::printf("recording was not seen to work: %s\n",
+                invocation.exit_status == 0 ? "examine a command that uses the GPU"
+                                            : "the command failed before it used the GPU, see its own message above");
     return kExitUsage;
   }
   int status = kExitHealthy;
   for (const fs::path& trace : traces) status = std::max(status, PrintHooks(trace.string()));
+  std::puts(status == kExitHealthy ? "recording worked" : "recording did not work in every process");
   return status;
 }
 

@@ -39,6 +39,7 @@ absl::StatusOr<RecordedRun> Prepare(const Options& options) {
   RecordedRun run;
   run.output = options.output;
   run.record = !options.no_record;
+  run.simulated = true;
   if (absl::Status status = ChooseGpu(options.gpu, run.environment); !status.ok()) return status;
   // The recorder first: its functions call on to the simulated GPU's.
   if (run.record) {
@@ -85,8 +86,7 @@ void AddDryrun(CLI::App& app, Invocation& invocation) {
       ->type_name("N")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
-  command->add_option("-o,--output", options->output, "Write the trace to this file (an older trace there is replaced)")
-      ->type_name("TRACE");
+  AddOutputOption(*command, options->output);
   command->add_flag("--no-record", options->no_record, "Only simulate: no recorder, no trace");
   command->allow_extras();
   command->footer(kFooter);

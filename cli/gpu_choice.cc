@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <numeric>
 #include <optional>
 #include <string_view>
@@ -46,6 +47,38 @@ absl::StatusOr<int64_t> Size(const char* option, const std::string& text) {
       absl::StrCat(option, " ", text, ": not a size; write it as 1.97GiB, 512MiB or a number of bytes"));
 }
 
+// No card has more. The smallest size is simgpu::FindGpu's.
+constexpr int64_t kLargestCard = int64_t{1} << 40;
+constexpr char kSizeAdvice[] = "a size is 64MiB to 1TiB, with its unit: 12GiB";
+
+// Whether this is meant as a size: "", a number with or without a unit, "nan"; but not "4090", which is part of a name.
+bool LooksLikeSize(const std::string& text) {
+  char* end = nullptr;
+  std::strtod(text.c_str(), &end);
+  if (end == text.c_str()) return text.empty();
+  constexpr size_t kShortestNumberInAName = 3;
+  const std::string plain = LettersAndDigits(text);
+  const auto models = simgpu::GpuModels();
+  const bool in_a_name = std::any_of(models.begin(), models.end(), [&](const auto& model) {
+    return LettersAndDigits(model.name).find(plain) != std::string::npos;
+  });
+  return plain.size() < kShortestNumberInAName || !in_a_name;
+}
+
+absl::Status NoSuchCard(const std::string& text) {
+  if (text.empty())
+    return absl::InvalidArgumentError("--gpu: the name or the size is missing, such as rtx4070 or 12GiB");
+  if (!LooksLikeSize(text)) {
+    return absl::InvalidArgumentError(absl::StrCat("--gpu ", text, ": no such card; did you mean ", NearestGpu(text),
+                                                   "? Known are ", simgpu::GpuNames(), "; or give a size: 64MiB to ",
+                                                   "1TiB, such as 12GiB"));
+  }
+  const std::optional<int64_t> bytes = simgpu::ParseBytes(text);
+  const std::string problem =
+      bytes ? absl::StrCat("that is ", *bytes, " bytes, too small for a card") : "neither a card nor a size";
+  return absl::InvalidArgumentError(absl::StrCat("--gpu ", text, ": ", problem, "; ", kSizeAdvice));
+}
+
 }  // namespace
 
 std::string NearestGpu(const std::string& name) {
@@ -59,10 +92,9 @@ std::string NearestGpu(const std::string& name) {
 
 absl::Status ChooseGpu(const GpuRequest& request, Environment& environment) {
   const std::optional<simgpu::GpuModel> model = simgpu::FindGpu(request.gpu);
-  if (!model) {
-    return absl::InvalidArgumentError(absl::StrCat("--gpu ", request.gpu, ": no such card; did you mean ",
-                                                   NearestGpu(request.gpu), "? Known are ", simgpu::GpuNames(),
-                                                   "; or give a size of at least 64MiB, such as 12GiB"));
+  if (!model) return NoSuchCard(request.gpu);
+  if (model->total_bytes > kLargestCard) {
+    return absl::InvalidArgumentError(absl::StrCat("--gpu ", request.gpu, ": no card is as large; ", kSizeAdvice));
   }
   const bool is_size = std::string_view(model->name) == "custom";
   environment.Set("OOMTRACE_SIM_GPU", is_size ? absl::StrCat(model->total_bytes) : model->name);

@@ -7,6 +7,7 @@ namespace oomtrace {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(ChooseGpu, ANamedCardIsCanonicalAndHasNoCapacityOfItsOwn) {
   Environment environment;
@@ -31,6 +32,21 @@ TEST(ChooseGpu, AnUnknownCardIsAnsweredWithTheNearestAndAll) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean rtx4070"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("a100-80gb"));
+}
+
+TEST(ChooseGpu, ASizeThatMakesNoSenseIsAnsweredWithWhatASizeIs) {
+  for (const char* size : {"12", "0", "-1", "63MiB", "nan", "12XiB", "99999999GiB", "1e30GiB", "inf"}) {
+    Environment environment;
+    const absl::Status status = ChooseGpu({size, "", "", 1}, environment);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << size;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(std::string("--gpu ") + size + ": "));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("64MiB to 1TiB"));
+    EXPECT_THAT(std::string(status.message()), Not(HasSubstr("did you mean")));
+  }
+  Environment environment;
+  EXPECT_THAT(std::string(ChooseGpu({"12", "", "", 1}, environment).message()), HasSubstr("12 bytes, too small"));
+  EXPECT_THAT(std::string(ChooseGpu({"", "", "", 1}, environment).message()), HasSubstr("missing"));
+  EXPECT_THAT(std::string(ChooseGpu({"4090", "", "", 1}, environment).message()), HasSubstr("did you mean rtx4090"));
 }
 
 TEST(ChooseGpu, ABadSizeNamesTheOption) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "analyzer/read/trace_reader.h"
+#include "cli/invocation.h"
 
 namespace oomtrace {
 namespace {
@@ -70,6 +71,19 @@ std::string HookLines(const std::vector<trace::Hook>& hooks) {
   return text.empty() ? "  the trace does not list its hooks\n" : text;
 }
 
+// What a trace says of the machine and the job, for whoever wants to share it.
+std::string OriginLines(const trace::Process& process) {
+  std::string text;
+  const auto line = [&text](const char* what, const std::string& found) {
+    absl::StrAppendFormat(&text, "  %-18s %s\n", what, found.empty() ? "unknown" : found);
+  };
+  line("command", ShellQuoted({process.argument().begin(), process.argument().end()}));
+  line("working directory", process.working_directory());
+  line("host", process.host());
+  for (const std::string& variable : process.environment()) line("environment", variable);
+  return text;
+}
+
 std::string LossLines(const FileHeader& header) {
   std::string text;
   const auto line = [&text](uint64_t count, const char* what) {
@@ -100,6 +114,7 @@ absl::StatusOr<HookReport> ReportHooks(const std::string& trace) {
   absl::StrAppendFormat(&report.text, "  python %s, torch %s, CUDA %s%s\n", process.python_version(),
                         process.torch_version(), process.cuda_version(),
                         process.simulated() ? ", on the simulated GPU" : "");
+  absl::StrAppend(&report.text, "Origin\n", OriginLines(process));
   absl::StrAppend(&report.text, "Hooks\n", HookLines(reader.tables().hooks), "Losses\n", LossLines(reader.header()));
   if (!reader.tables().notes.empty()) absl::StrAppend(&report.text, "Notes\n");
   for (const std::string& note : reader.tables().notes) absl::StrAppend(&report.text, "  ", note, "\n");

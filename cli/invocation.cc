@@ -1,7 +1,10 @@
 #include "cli/invocation.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <string_view>
+
+#include "absl/strings/str_replace.h"
 
 namespace oomtrace {
 
@@ -17,6 +20,28 @@ Invocation SplitAtSeparator(int argc, const char* const* argv) {
     }
   }
   return invocation;
+}
+
+std::string ShellQuoted(const std::vector<std::string>& words) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  std::string text;
+  for (const std::string& word : words) {
+    if (!text.empty()) text += ' ';
+    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
+      text += word;
+    } else {
+      text += "'" + absl::StrReplaceAll(word, {{"'", "'\\''"}}) + "'";
+    }
+  }
+  return text;
+}
+
+std::string WithSeparator(const Invocation& invocation, const std::string& first) {
+  std::vector<std::string> words = {"oomtrace"};
+  words.insert(words.end(), invocation.arguments.begin(), invocation.arguments.end());
+  words.insert(std::find(words.begin(), words.end(), first), "--");
+  words.insert(words.end(), invocation.command.begin(), invocation.command.end());
+  return ShellQuoted(words);
 }
 
 void PrintError(const std::string& what, const std::string& advice) {

@@ -26,6 +26,12 @@ struct Invocation {
 // Splits argv at the first "--": what follows belongs to somebody else and is never parsed.
 Invocation SplitAtSeparator(int argc, const char* const* argv);
 
+// The words as a shell takes them, those in quotes that need them: python -c 'print(1)'.
+std::string ShellQuoted(const std::vector<std::string>& words);
+
+// What should have been typed where the "--" in front of the command's first word was forgotten.
+std::string WithSeparator(const Invocation& invocation, const std::string& first);
+
 // Prints "oomtrace: <what>" and "  <advice>" to stderr.
 void PrintError(const std::string& what, const std::string& advice);
 

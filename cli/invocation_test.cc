@@ -24,5 +24,11 @@ TEST(SplitAtSeparator, WithoutSeparatorThereIsNoCommand) {
   EXPECT_THAT(invocation.command, IsEmpty());
 }
 
+TEST(WithSeparator, KeepsOwnOptionsAndQuotesWhatAShellWouldTakeApart) {
+  const char* argv[] = {"oomtrace", "dryrun", "--gpu", "t4", "python", "-c", "print('a b')", "", "--lr=1e-3"};
+  EXPECT_EQ(WithSeparator(SplitAtSeparator(9, argv), "python"),
+            "oomtrace dryrun --gpu t4 -- python -c 'print('\\''a b'\\'')' '' --lr=1e-3");
+}
+
 }  // namespace
 }  // namespace oomtrace

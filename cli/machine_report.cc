@@ -71,6 +71,8 @@ bool LoadsInto(const std::string& python, const std::string& recorder, Environme
 
 }  // namespace
 
+bool HasDriver() { return dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr; }
+
 MachineReport ReportMachine() {
   MachineReport report;
   const Environment environment = Environment::Inherited();

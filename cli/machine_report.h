@@ -12,4 +12,7 @@ struct MachineReport {
 
 MachineReport ReportMachine();
 
+// Whether there is an NVIDIA driver to talk to.
+bool HasDriver();
+
 }  // namespace oomtrace

@@ -23,6 +23,18 @@ Exit status:
 
 `oomtrace COMMAND --help` says more.)";
 
+void PrintNoCommand(const CLI::App& app, const oomtrace::Invocation& invocation) {
+  std::string commands;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    commands += (commands.empty() ? "" : ", ") + command->get_name();
+  }
+  const std::string first = invocation.arguments.empty() ? "" : invocation.arguments.front();
+  const std::string what = first.empty()            ? "a command is missing"
+                           : first.starts_with("-") ? "unknown option " + oomtrace::ShellQuoted({first})
+                                                    : "unknown command " + oomtrace::ShellQuoted({first});
+  oomtrace::PrintError(what, "the commands are " + commands + "; `oomtrace --help` explains them");
+}
+
 int Parse(CLI::App& app, oomtrace::Invocation& invocation) {
   std::vector<std::string> arguments = invocation.arguments;
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them last first
@@ -34,8 +46,11 @@ int Parse(CLI::App& app, oomtrace::Invocation& invocation) {
     return app.exit(version);
   } catch (const CLI::ParseError& error) {
     const auto chosen = app.get_subcommands();
-    const std::string name = chosen.empty() ? "oomtrace" : "oomtrace " + chosen.front()->get_name();
-    oomtrace::PrintError(error.what(), "`" + name + " --help` shows what is possible");
+    if (chosen.empty()) {
+      PrintNoCommand(app, invocation);
+    } else {
+      oomtrace::PrintError(error.what(), "`oomtrace " + chosen.front()->get_name() + " --help` shows what is possible");
+    }
     return oomtrace::kExitUsage;
   }
   return invocation.exit_status;

@@ -6,8 +6,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "cli/launch.h"
+#include "cli/machine_report.h"
 #include "cli/python_probe.h"
 #include "cli/trace_end.h"
 #include "cli/trace_files.h"
@@ -48,14 +48,26 @@ void PointAtTrace(const Outcome& outcome, const std::vector<fs::path>& traces) {
                path.c_str(), path.c_str());
 }
 
-// A job that left no trace touched no CUDA memory. Where the reason is the interpreter's PyTorch, say so.
-void ExplainMissingTrace(const RecordedRun& run, const std::string& command) {
+// A job that left no trace touched no CUDA memory. Where it failed, the reason may be the interpreter's PyTorch or a
+// machine without a GPU.
+void ExplainMissingTrace(const RecordedRun& run, const std::string& command, bool failed) {
   const std::string interpreter = InterpreterOf(command, run.environment);
   if (interpreter.empty()) return;
+  if (!failed) {
+    if (run.simulated) std::fputs("oomtrace: nothing was recorded: the job used no CUDA memory\n", stderr);
+    return;
+  }
   const std::optional<PythonTorch> found = ProbePython(interpreter, run.environment);
   if (!found) return;
   const std::string problem = TorchProblem(*found);
-  if (!problem.empty()) std::fprintf(stderr, "oomtrace: nothing was recorded: %s\n", problem.c_str());
+  if (!problem.empty()) {
+    std::fprintf(stderr, "oomtrace: nothing was recorded: %s\n", problem.c_str());
+  } else if (!run.simulated && !HasDriver()) {
+    std::fputs(
+        "oomtrace: nothing was recorded, and there is no NVIDIA driver here; `oomtrace dryrun --gpu NAME -- ...` needs "
+        "none\n",
+        stderr);
+  }
 }
 
 }  // namespace
@@ -63,14 +75,12 @@ void ExplainMissingTrace(const RecordedRun& run, const std::string& command) {
 bool HasCommand(const std::string& subcommand, const std::vector<std::string>& extras, Invocation& invocation) {
   invocation.exit_status = kExitUsage;
   if (!extras.empty()) {
-    const std::string typed = absl::StrJoin(extras, " ");
     if (extras.front().starts_with("-")) {
       PrintError(absl::StrCat(subcommand, ": unknown option ", extras.front()),
                  absl::StrCat("`oomtrace ", subcommand, " --help` lists the options; the command's own go after `--`"));
     } else {
       PrintError(absl::StrCat(subcommand, ": unexpected '", extras.front(), "'"),
-                 absl::StrCat("the command goes after `--`: oomtrace ", subcommand, " -- ", typed,
-                              invocation.command.empty() ? "" : " ", absl::StrJoin(invocation.command, " ")));
+                 absl::StrCat("the command goes after `--`: ", WithSeparator(invocation, extras.front())));
     }
     return false;
   }
@@ -107,7 +117,7 @@ void RunRecorded(RecordedRun run, Invocation& invocation) {
   if (!run.record || !run.announce) return;
   const std::vector<fs::path> traces = watch.NewTraces();
   if (traces.empty()) {
-    ExplainMissingTrace(run, invocation.command.front());
+    ExplainMissingTrace(run, invocation.command.front(), outcome->exit_status != 0);
   } else {
     PointAtTrace(*outcome, traces);
   }

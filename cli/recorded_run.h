@@ -15,7 +15,8 @@ struct RecordedRun {
   std::vector<std::string> libraries;  // to preload, in order
   std::string output;                  // -o, "" for the recorder's own choice of name
   bool record = true;
-  bool announce = true;  // say where the trace is
+  bool announce = true;    // say where the trace is, or why there is none
+  bool simulated = false;  // on a simulated GPU
 };
 
 // Complains and sets the exit status where the command is missing: no "--", or nothing after it.

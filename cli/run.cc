@@ -17,7 +17,7 @@ constexpr char kFooter[] = R"(Examples:
 
 The command runs as always: same terminal, same signals, same exit status (a death by signal is passed on as one).
 Each process that touches CUDA memory leaves one trace, in $OOMTRACE_DIR or the working directory; with -o the first
-one goes there and those of other processes beside it, as TRACE-name.PID.oomtrace.
+one goes there and those of other processes beside it: job.PID.oomtrace beside job.oomtrace.
 
 Exit status: the command's own; 127 where there is no such command, 126 where it cannot be executed, 1 for wrong
 arguments.
@@ -45,8 +45,7 @@ void AddRun(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("run", "Run a command and record its CUDA memory");
   auto output = std::make_shared<std::string>();
   SetUsage(*command, "oomtrace run [-o TRACE] -- COMMAND…");
-  command->add_option("-o,--output", *output, "Write the trace to this file (an older trace there is replaced)")
-      ->type_name("TRACE");
+  AddOutputOption(*command, *output);
   command->allow_extras();
   command->footer(kFooter);
   command->callback([command, output, &invocation] { Run(*output, command->remaining(), invocation); });

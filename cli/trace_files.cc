@@ -23,7 +23,7 @@ bool MayBeReplaced(const fs::path& path) {
   char start[8] = {};
   std::ifstream file(path, std::ios::binary);
   file.read(start, sizeof start);
-  return file.gcount() == 0 || std::memcmp(start, kMagic, sizeof start) == 0;
+  return file.gcount() == sizeof start && std::memcmp(start, kMagic, sizeof start) == 0;
 }
 
 }  // namespace

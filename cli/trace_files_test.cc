@@ -70,6 +70,9 @@ TEST_F(TraceFiles, OutputReplacesATraceAndNothingElse) {
   const fs::path thesis = Write("thesis.tex", 0, "years of work");
   EXPECT_EQ(PrepareOutput(thesis).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_TRUE(fs::exists(thesis));
+  const fs::path reserved = Write("empty.txt", 0, "");
+  EXPECT_EQ(PrepareOutput(reserved).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(fs::exists(reserved));
   EXPECT_EQ(PrepareOutput(folder_).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(PrepareOutput(folder_ / "no" / "x.oomtrace").code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(PrepareOutput("new.oomtrace").ok());

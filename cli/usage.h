@@ -22,4 +22,11 @@ inline void SetUsage(CLI::App& command, std::string usage) {
   command.formatter(std::make_shared<FixedUsage>("Usage: " + std::move(usage)));
 }
 
+// -o TRACE, as `run` and `dryrun` take it.
+inline void AddOutputOption(CLI::App& command, std::string& output) {
+  command.add_option("-o,--output", output, "Write the trace to this file (an older trace there is replaced)")
+      ->type_name("TRACE")
+      ->check([](const std::string& name) { return std::string(name.empty() ? "the file name is empty" : ""); }, "");
+}
+
 }  // namespace oomtrace

@@ -1,6 +1,7 @@
 """The command line: what is typed, what is answered, which status comes back."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -32,6 +33,21 @@ def test_wrong_arguments(arguments):
     assert job.status == 1
     assert job.stderr.startswith("oomtrace: ")
     assert "--help" in job.stderr
+
+
+@pytest.mark.parametrize(("word", "kind"), [("frobnicate", "command"), ("--frobnicate", "option")])
+def test_an_unknown_word_is_named_and_the_commands_listed(word, kind):
+    job = run([OOMTRACE, word])
+    assert job.status == 1
+    assert f"unknown {kind} {word}" in job.stderr
+    assert "run, dryrun, analyze, doctor, gpus" in job.stderr
+
+
+@pytest.mark.parametrize("subcommand", [["run"], ["dryrun", "--gpu", "t4"]])
+def test_an_empty_output_name_is_refused(subcommand):
+    job = run([OOMTRACE, *subcommand, "-o", "", "--", "true"])
+    assert job.status == 1
+    assert "the file name is empty" in job.stderr
 
 
 def test_gpus_lists_names_that_dryrun_takes():
@@ -83,7 +99,9 @@ class TestPassThrough:
     def test_forgotten_separator(self, subcommand):
         job = run([OOMTRACE, *subcommand, "python", "train.py"])
         assert job.status == 1
-        assert "-- python train.py" in job.stderr
+        assert f"oomtrace {' '.join(subcommand)} -- python train.py" in job.stderr
+        quoted = run([OOMTRACE, *subcommand, "python", "-c", "print(1)"])
+        assert "-- python -c 'print(1)'" in quoted.stderr
 
     def test_nothing_after_the_separator(self, subcommand):
         job = run([OOMTRACE, *subcommand, "--"])
@@ -111,6 +129,20 @@ def test_a_process_without_cuda_leaves_nothing(tmp_path):
     job = run([OOMTRACE, "run", "--", sys.executable, "-c", "print(1)"], cwd=tmp_path)
     assert (job.status, job.stdout) == (0, "1\n")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_dry_run_that_used_no_cuda_says_one_line(tmp_path):
+    job = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", sys.executable, "-c", "print(1)"], cwd=tmp_path)
+    assert (job.status, job.stdout) == (0, "1\n")
+    assert job.stderr == "oomtrace: nothing was recorded: the job used no CUDA memory\n"
+
+
+@pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="this machine has a GPU")
+def test_a_job_that_failed_for_want_of_a_gpu_is_told_of_dryrun(tmp_path):
+    job = run([OOMTRACE, "run", "--", sys.executable, "-c", "import sys; sys.exit(4)"], cwd=tmp_path)
+    assert job.status == 4
+    assert len(job.stderr.splitlines()) == 1
+    assert "oomtrace dryrun --gpu NAME -- " in job.stderr
 
 
 class TestInterpreters:
@@ -167,6 +199,15 @@ def test_several_traces_are_an_array(dryrun):
     assert [report["pattern"] for report in json.loads(shown.stdout)] == ["healthy", "at_start"]
 
 
+def test_the_reports_of_several_traces_are_headed_by_trace_and_rank(dryrun):
+    first = dryrun(SCRIPTS / "healthy.py", gpu="2GiB", env={"RANK": "0"})
+    second = dryrun(SCRIPTS / "healthy.py", gpu="2GiB", env={"RANK": "1"})
+    shown = run([OOMTRACE, "analyze", first.trace, second.trace])
+    assert shown.stdout.startswith(f"Trace: {first.trace}, rank 0\n")
+    assert f"\n\nTrace: {second.trace}, rank 1\n" in shown.stdout
+    assert "Trace: " not in run([OOMTRACE, "analyze", first.trace]).stdout
+
+
 def test_the_death_is_announced_once(dryrun):
     job = dryrun(SCRIPTS / "at_start_weights.py", gpu="1GiB")
     announced = [line for line in job.stderr.splitlines() if line.startswith("oomtrace:")]
@@ -203,6 +244,10 @@ def test_output_replaces_a_trace_but_no_other_file(tmp_path):
     job = run([OOMTRACE, "run", "-o", notes, "--", "true"])
     assert job.status == 1
     assert notes.read_text() == "keep me"
+    reserved = tmp_path / "reserved.txt"
+    reserved.touch()
+    assert run([OOMTRACE, "run", "-o", reserved, "--", "true"]).status == 1
+    assert reserved.exists()
 
 
 class TestDoctor:
@@ -218,12 +263,14 @@ class TestDoctor:
         shown = run([OOMTRACE, "doctor", job.trace])
         assert shown.status == 0, shown.stdout
         assert "hooked" in shown.stdout
+        assert "healthy.py" in shown.stdout and platform.node() in shown.stdout
         assert "reportMemoryUsageToProfiler" in shown.stdout or "libc10" in shown.stdout
 
     def test_command_that_touches_no_gpu(self, tmp_path):
         job = run([OOMTRACE, "doctor", "--", "true"], cwd=tmp_path)
         assert job.status == 1
         assert "no trace" in job.stdout
+        assert "recording was not seen to work" in job.stdout.splitlines()[-1]
 
     def test_missing_trace(self, tmp_path):
         job = run([OOMTRACE, "doctor", tmp_path / "none.oomtrace"])

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "analyzer/advise/fixes.h"
+#include "analyzer/advise/guard.h"
 
 namespace oomtrace {
 namespace {
@@ -38,10 +39,12 @@ void Collect(Advisor& a) {
     ShrinkOptimizerState(a);
     return;
   }
-  GrowSegments(a);
-  ShrinkMicroBatch(a);
-  ChunkLogits(a);
-  Checkpoint(a);
+  if (DiedInIteration(a.facts())) {
+    GrowSegments(a);
+    if (BatchMatters(a)) ShrinkMicroBatch(a);
+    ChunkLogits(a);
+    Checkpoint(a);
+  }
   ShrinkOptimizerState(a);
   StepWithoutTemporaries(a);
 }
@@ -103,6 +106,7 @@ void Rank(Advisor& a) {
 void Advise(Diagnosis& diagnosis) {
   Advisor advisor(diagnosis);
   Collect(advisor);
+  ApplyFloors(advisor);
   DropHopeless(advisor);
   Rank(advisor);
   for (report::Fix& fix : advisor.fixes()) *diagnosis.report.add_fixes() = std::move(fix);

@@ -293,5 +293,17 @@ TEST(Advise, OthersAreNotBlamedWhereFreeingThemDoesNotHelp) {
   EXPECT_FALSE(Find(Advised(run), "free_other_processes"));
 }
 
+// What asks between steps has nothing to do with the batch, and what it would have asked next is not on record.
+TEST(Advise, ADeathBetweenStepsIsNotAnsweredWithABatchOrASetting) {
+  TrainingRun run;
+  for (int step = 0; step < 20; ++step) run.Iteration();
+  run.EnterPhase(PhaseKind::kBetweenSteps);
+  run.SetReserved(11 * kGiB);
+  run.Die("train.py", 70, {16, 1024, 768}, 9 * kGiB);
+  const report::Report report = Advised(run);
+  EXPECT_FALSE(Find(report, "micro_batch"));
+  EXPECT_FALSE(Find(report, "expandable_segments"));
+}
+
 }  // namespace
 }  // namespace oomtrace

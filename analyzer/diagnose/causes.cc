@@ -28,6 +28,7 @@ class Ranking {
   }
 
   std::vector<Cause> Rank() {
+    FindLeaked();
     AddLeak();
     if (facts_.oom) {
       AddRequest();
@@ -53,7 +54,23 @@ class Ranking {
     Add(id, title, Is("gradual_leak") || Is("batch_outlier") || kept_.found ? confidence / 2 : confidence);
   }
   bool Is(const char* pattern) const { return pattern_.name == pattern; }
-  int64_t Of(Category category) const { return facts_.category[static_cast<int>(category)]; }
+  // Bytes of a category but for what leaks: that is a cause of its own.
+  int64_t Of(Category category) const {
+    const int64_t bytes = facts_.category[static_cast<int>(category)] - leaked_bytes_[static_cast<int>(category)];
+    return std::max<int64_t>(0, bytes);
+  }
+
+  void FindLeaked() {
+    if (!leak_.found || !leak_.boundaries_are_steps || t_.steps.empty()) return;
+    std::set<uint32_t> stacks;
+    for (const LeakGroup& group : leak_.groups) stacks.insert(group.stack);
+    for (const uint32_t i : facts_.live) {
+      const Tensor& tensor = t_.tensors[i];
+      if (tensor.born > t_.steps.back().end || !stacks.contains(tensor.stack)) continue;
+      leaked_.insert(i);
+      leaked_bytes_[static_cast<int>(tensor.category)] += tensor.bytes;
+    }
+  }
 
   void AddLeak() {
     if (!leak_.found) return;
@@ -80,8 +97,7 @@ class Ranking {
     const bool asked_for_logits = logits > 0, asked_for_attention = attention > 0;
     for (const uint32_t i : facts_.live) {
       const Tensor& tensor = t_.tensors[i];
-      if (tensor.category == Category::kParameter || tensor.category == Category::kGradient ||
-          tensor.category == Category::kOptimizerState) {
+      if (IsParameterState(tensor.category) || leaked_.contains(i)) {
         continue;
       }
       if (logits_.Is(tensor.layout)) logits += tensor.bytes;
@@ -170,6 +186,8 @@ class Ranking {
   }
 
   void AddFragmentation() {
+    // Where a growth decides, the cache would only have put the end off.
+    if (Is("gradual_leak")) return;
     const int64_t unallocated = facts_.device.cache();
     if (Is("fragmentation")) {
       Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.92);
@@ -197,6 +215,8 @@ class Ranking {
   const KeptOutputs& kept_;
   const Pattern& pattern_;
   Logits logits_;
+  std::set<uint32_t> leaked_;  // of the live tensors
+  int64_t leaked_bytes_[kCategories] = {};
   std::set<int64_t> kernels_;  // outputs of the convolutions
   std::vector<Cause> causes_;
 };

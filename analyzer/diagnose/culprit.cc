@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/newly_made.h"
 #include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/words.h"
 #include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
@@ -36,9 +37,11 @@ std::string ModulePath(const Timeline& timeline, uint32_t stack) {
 
 void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit) {
   SetSite(SiteOf(timeline, tensor.stack), culprit);
-  SetLayout(timeline.layouts[tensor.layout], culprit);
+  // A layout far smaller than its block was asked for by another tensor.
+  if (2 * timeline.layouts[tensor.layout].bytes >= tensor.bytes || tensor.bytes <= 512)
+    SetLayout(timeline.layouts[tensor.layout], culprit);
   const int64_t own = timeline.layouts[tensor.layout].bytes;
-  culprit.set_bytes(own > 0 && own < tensor.bytes ? own : tensor.bytes);
+  culprit.set_bytes(own < tensor.bytes && 2 * own >= tensor.bytes ? own : tensor.bytes);
   culprit.set_module(tensor.module);
   culprit.set_holder(tensor.holder);
   culprit.set_category(CategoryName(tensor.category));
@@ -91,7 +94,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
   report::Culprit culprit;
   if (pattern.name == "gradual_leak" || (!facts.oom && leak.found && leak.boundaries_are_steps)) {
     FromTensor(t, t.tensors[leak.groups.front().example], culprit);
-    culprit.set_holder(HolderOf(facts, leak));
+    culprit.set_holder(Container(HolderOf(facts, leak)));
     return culprit;
   }
   if (kept.found) {

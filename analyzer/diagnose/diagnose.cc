@@ -123,8 +123,10 @@ std::vector<std::string> Unknowns(const Facts& facts) {
 std::string Summary(const Diagnosis& d) {
   const Facts& facts = d.facts;
   if (!facts.oom) {
-    return absl::StrCat("Healthy: peak ", Bytes(facts.peak), " in tensors, ", Bytes(facts.peak_reserved),
-                        " reserved, of ", Bytes(facts.device.total()),
+    const bool cut = !facts.timeline->damage.empty() && !facts.timeline->exited;
+    return absl::StrCat(cut ? "How it ended is not in what is left of the trace; until there: peak " : "Healthy: peak ",
+                        Bytes(facts.peak), " in tensors, ", Bytes(facts.peak_reserved), " reserved, of ",
+                        Bytes(facts.device.total()),
                         d.leak.found && d.leak.boundaries_are_steps ? "; but memory grows step by step." : ".");
   }
   const std::string phase = absl::StrReplaceAll(PhaseName(facts.oom->phase), {{"_", " "}});

@@ -16,6 +16,8 @@ constexpr double kAlike = 2.0;
 constexpr double kAboveBefore = 1.05;
 // Below this a rise is bookkeeping (a counter, a scalar logged once): it cannot fill a device in any run's life.
 constexpr int64_t kWorthReporting = 64 << 10;
+// A tensor replaced by a larger one is common for a few steps; for so many it is a growth.
+constexpr int64_t kReplacedBoundaries = 8;
 
 struct Change {
   int64_t boundary;
@@ -73,6 +75,39 @@ class GroupTrend {
     group.births = static_cast<int64_t>(births_.size() - tail_);
     group.example = largest_;
     return true;
+  }
+
+  // A tensor that a larger one replaces between each two boundaries, as `bank = torch.cat([bank, new])` does: bytes
+  // rise by like amounts, their number does not.
+  bool FitReplaced(LeakGroup& group) {
+    if (last_ < kReplacedBoundaries || members_.size() < static_cast<size_t>(kReplacedBoundaries)) return false;
+    if (levels_.empty()) BuildLevels();
+    std::vector<int64_t> rises;
+    int64_t since = last_;
+    while (since > 0 && CountAt(since - 1) == CountAt(last_) && LevelAt(since) > LevelAt(since - 1)) {
+      rises.push_back(LevelAt(since) - LevelAt(since - 1));
+      --since;
+    }
+    const int64_t count = static_cast<int64_t>(rises.size());
+    if (count < kReplacedBoundaries || 2 * count < last_) return false;
+    std::nth_element(rises.begin(), rises.begin() + count / 2, rises.end());
+    const auto median = static_cast<double>(rises[static_cast<size_t>(count / 2)]);
+    const int64_t alike = std::count_if(rises.begin(), rises.end(), [&](int64_t rise) {
+      return static_cast<double>(rise) >= median / kAlike && static_cast<double>(rise) <= median * kAlike;
+    });
+    if (alike * 10 < count * 9) return false;
+    group.replaced = true;
+    group.total = LevelAt(last_) - LevelAt(since);
+    group.bytes_per_boundary = static_cast<double>(group.total) / static_cast<double>(count);
+    group.since = since;
+    group.births = count;
+    for (const Member& member : members_) {
+      if (member.last > last_ &&
+          (largest_ == kNone || timeline_.tensors[member.tensor].bytes > timeline_.tensors[largest_].bytes))
+        largest_ = member.tensor;
+    }
+    group.example = largest_;
+    return largest_ != kNone;
   }
 
  private:
@@ -172,6 +207,20 @@ bool KeepsGraph(const Timeline& timeline, const Leak& leak) {
   return scalar || (leak.groups.size() >= 3 && leak.tensors_per_boundary > 2.5);
 }
 
+bool InputsGrow(const Timeline& timeline, int64_t until) {
+  std::unordered_map<uint32_t, std::vector<int64_t>> sizes;
+  for (const Tensor& tensor : timeline.tensors) {
+    if (tensor.born > until) break;
+    if (tensor.category == Category::kInput && tensor.device == timeline.device)
+      sizes[tensor.stack].push_back(tensor.bytes);
+  }
+  return std::any_of(sizes.begin(), sizes.end(), [](const auto& entry) {
+    const std::vector<int64_t>& bytes = entry.second;
+    return bytes.size() >= static_cast<size_t>(kReplacedBoundaries) && bytes.back() > bytes[bytes.size() / 2] &&
+           bytes[bytes.size() / 2] > bytes.front();
+  });
+}
+
 }  // namespace
 
 Leak FindLeak(const Timeline& timeline, int64_t until) {
@@ -190,10 +239,13 @@ Leak FindLeak(const Timeline& timeline, int64_t until) {
     const int64_t last = tensor.died == kNever ? count : seen_at(tensor.died);
     if (first < last) groups[tensor.stack].push_back({first, last, i});
   }
+  // Where the batches grow, what the last one leaves behind grows as well, and no container is to blame.
+  const bool inputs_stay = !InputsGrow(timeline, until);
   for (auto& [stack, members] : groups) {
     LeakGroup group;
     group.stack = stack;
-    if (GroupTrend(timeline, std::move(members), count).Fit(group)) leak.groups.push_back(group);
+    GroupTrend trend(timeline, std::move(members), count);
+    if (trend.Fit(group) || (inputs_stay && trend.FitReplaced(group))) leak.groups.push_back(group);
   }
   std::sort(leak.groups.begin(), leak.groups.end(), [](const LeakGroup& a, const LeakGroup& b) {
     return a.total != b.total ? a.total > b.total : a.stack < b.stack;
@@ -207,6 +259,7 @@ Leak FindLeak(const Timeline& timeline, int64_t until) {
   if (!leak.found) return leak;
   leak.since = leak.groups.front().since;
   leak.births = leak.groups.front().births;
+  leak.replaced = leak.groups.front().replaced;
   leak.with_graph = KeepsGraph(timeline, leak);
   return leak;
 }

@@ -19,9 +19,10 @@ struct LeakGroup {
   uint32_t example = 0;  // index into Timeline::tensors: the largest of the leaked ones
   double bytes_per_boundary = 0;
   double tensors_per_boundary = 0;
-  int64_t total = 0;   // bytes leaked, up to the last boundary
-  int64_t since = 0;   // index of the boundary from which it grows
-  int64_t births = 0;  // boundaries between which something was added
+  int64_t total = 0;      // bytes leaked, up to the last boundary
+  int64_t since = 0;      // index of the boundary from which it grows
+  int64_t births = 0;     // boundaries between which something was added
+  bool replaced = false;  // one tensor that a larger one replaces at each boundary
 };
 
 struct Leak {
@@ -32,6 +33,7 @@ struct Leak {
   int64_t since = 0;
   int64_t births = 0;  // of the group that grew most
   bool boundaries_are_steps = true;
+  bool replaced = false;          // of the group that grew most
   bool with_graph = false;        // activations of older steps: something keeps the graph of each
   std::vector<LeakGroup> groups;  // largest first
 };

@@ -119,5 +119,22 @@ TEST(Leak, TwoStepsAreNoTrend) {
   EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
 }
 
+// bank = torch.cat([bank, new]): as many tensors as before, one of them larger each step.
+TEST(Leak, ATensorReplacedByALargerOneEachStepGrows) {
+  TrainingRun run;
+  uint32_t bank = run.Keep("train.py", 12, {1, 1000}, 4 << 20);
+  for (int step = 2; step < 40; ++step) {
+    run.Iteration([&] {
+      const uint32_t longer = run.Keep("train.py", 12, {step, 1000}, step * (int64_t{4} << 20));
+      run.Free(bank);
+      bank = longer;
+    });
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now());
+  ASSERT_TRUE(leak.found);
+  EXPECT_TRUE(leak.replaced);
+  EXPECT_NEAR(leak.bytes_per_boundary, 4 << 20, 1 << 12);
+}
+
 }  // namespace
 }  // namespace oomtrace

@@ -38,16 +38,23 @@ int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
 
 bool LeakExplainsDeath(const Facts& facts, const Leak& leak) {
   if (!leak.found || !leak.boundaries_are_steps) return false;
+  // What is computed from a tensor that grows each step grows with it.
+  if (leak.replaced) return leak.total * 100 >= facts.device.total();
   const int64_t excess = facts.need() - PeakBeforeLeak(facts, leak);
   return 2 * leak.total >= excess && leak.total * 100 >= facts.device.total();
+}
+
+std::string TensorsAStep(const Leak& leak) {
+  if (leak.replaced) return "one tensor, replaced by a larger one each time";
+  const std::string number = absl::StrFormat("%.3g", leak.tensors_per_boundary);
+  return absl::StrCat(number, number == "1" ? " tensor a step" : " tensors a step");
 }
 
 Pattern LeakPattern(const Facts& facts, const Leak& leak) {
   Pattern p{"gradual_leak", leak.births >= 8 ? 0.97 : leak.births >= 5 ? 0.93 : 0.8, {}};
   p.evidence.push_back(absl::StrFormat(
-      "Memory still held at the end of each step grew by %s a step (%.3g tensors a step), from step %d on: %s by now.",
-      Bytes(static_cast<int64_t>(leak.bytes_per_boundary)), leak.tensors_per_boundary, leak.since + 1,
-      Bytes(leak.total)));
+      "Memory still held at the end of each step grew by %s a step (%s), from step %d on: %s by now.",
+      Bytes(static_cast<int64_t>(leak.bytes_per_boundary)), TensorsAStep(leak), leak.since + 1, Bytes(leak.total)));
   p.evidence.push_back(
       absl::StrCat("The growth went on to the last step and never came back; without it the memory needed would be ",
                    Bytes(facts.need() - leak.total), "."));
@@ -75,9 +82,12 @@ bool OthersGrew(const Facts& facts, int64_t earlier_peak) {
 }
 
 void AddRequest(const Facts& facts, Pattern& p) {
-  p.evidence.push_back(absl::StrCat("The request was ", Bytes(facts.requested), "; the device had ",
-                                    Bytes(facts.device.free()), " free and ", Bytes(Unallocated(facts)),
-                                    " sat in PyTorch's cache unused."));
+  const std::string request = facts.requested > facts.refused
+                                  ? absl::StrCat("For the ", Bytes(facts.refused),
+                                                 " PyTorch asked the device for a segment of ", Bytes(facts.requested))
+                                  : absl::StrCat("The request was ", Bytes(facts.requested));
+  p.evidence.push_back(absl::StrCat(request, "; the device had ", Bytes(facts.device.free()), " free and ",
+                                    Bytes(Unallocated(facts)), " sat in PyTorch's cache unused."));
 }
 
 std::string Where(const OutOfMemory& oom) {
@@ -183,7 +193,7 @@ Pattern LateDeath(const Facts& facts, int64_t earlier_peak) {
 
 Pattern Healthy(const Facts& facts, const Leak& leak) {
   const Timeline& t = *facts.timeline;
-  Pattern p{"healthy", t.damage.empty() && t.dropped == 0 ? 0.97 : 0.8, {}};
+  Pattern p{"healthy", !t.damage.empty() ? 0.5 : t.dropped == 0 ? 0.97 : 0.8, {}};
   const int64_t margin = facts.device.total() - facts.device.context() - facts.device.other_processes() -
                          facts.device.other() - facts.peak_reserved;
   p.evidence.push_back(absl::StrCat("No allocation failed for good in ", Count(facts.steps, "optimizer step"), "."));
@@ -285,7 +295,10 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& k
     AddRequest(facts, p);
     return p;
   }
-  if (Unallocated(facts) >= facts.refused) return Fragmented(facts, earlier_peak);
+  // Lines that had never run account for a need never seen before: it is new, whatever the state of the cache.
+  const int64_t excess = facts.need() - earlier_peak;
+  const bool is_new = !evaluation && excess > 0 && 2 * FindNewlyMade(facts).bytes >= excess;
+  if (Unallocated(facts) >= facts.refused && !is_new) return Fragmented(facts, earlier_peak);
   if (evaluation) return EvaluationDeath(facts, kept, training_peak);
   return LateDeath(facts, earlier_peak);
 }

@@ -41,7 +41,7 @@ bool IsCompiled(const Timeline& timeline, uint32_t index) {
   if (index == 0 || index >= timeline.stacks.size()) return false;
   const std::vector<uint32_t>& frames = timeline.stacks[index].frames;
   return std::any_of(frames.begin(), frames.end(), [&](uint32_t frame) {
-    return frame < timeline.frames.size() && absl::StrContains(timeline.frames[frame].file, "/torchinductor_");
+    return frame < timeline.frames.size() && IsInductorFile(timeline.frames[frame].file);
   });
 }
 

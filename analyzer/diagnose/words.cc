@@ -1,5 +1,6 @@
 #include "analyzer/diagnose/words.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "absl/strings/match.h"
@@ -27,12 +28,17 @@ std::string Percent(double share) {
 }
 
 std::string Container(const std::string& holder) {
-  const size_t open = holder.find('[');
-  const size_t close = holder.find(']', open);
-  if (open == std::string::npos || close == std::string::npos || open == 0) return holder;
-  const std::string index = holder.substr(open + 1, close - open - 1);
-  if (index.empty() || index.find_first_not_of("0123456789") != std::string::npos) return holder;
-  return absl::StrCat(holder.substr(0, open), holder.substr(close + 1));
+  const size_t end = std::min(holder.find(" ("), holder.size());
+  for (size_t close = holder.rfind(']', end); close != std::string::npos && close > 0;
+       close = holder.rfind(']', close - 1)) {
+    const size_t open = holder.rfind('[', close);
+    if (open == std::string::npos || open == 0) return holder;
+    const std::string index = holder.substr(open + 1, close - open - 1);
+    if (!index.empty() && index.find_first_not_of("0123456789") == std::string::npos)
+      return absl::StrCat(holder.substr(0, open), holder.substr(end));
+    close = open;
+  }
+  return holder;
 }
 
 std::string Count(int64_t n, const std::string& noun) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -73,17 +74,21 @@ class Text {
     }
     const report::DeviceTable& device = r_.device();
     page_.Paragraph(
-        "  ", absl::StrCat("GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ",
-                           Bytes(device.total()), "; ", Count(r_.steps_completed(), "optimizer step"), " completed; ",
-                           r_.trace().ended(), r_.trace().simulated() ? "; on the simulated GPU" : "", "."));
+        "  ",
+        absl::StrCat(
+            "GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ", Bytes(device.total()),
+            "; ", Count(r_.steps_completed(), "optimizer step"), " completed; ", r_.trace().ended(),
+            r_.trace().simulated() && !absl::StartsWith(device.name(), "Simulated") ? "; on the simulated GPU" : "",
+            "."));
     page_.Blank();
   }
 
   std::string Leaking() const {
     if (r_.pattern() != "gradual_leak") return ".";
     const report::Culprit& culprit = r_.culprit();
-    return absl::StrCat(": ", Shape(ToVector(culprit.shape()), culprit.dtype()),
-                        culprit.holder().empty() ? "" : absl::StrCat(", kept by ", culprit.holder()), ".");
+    const std::string what =
+        culprit.dtype().empty() ? Bytes(culprit.bytes()) : Shape(ToVector(culprit.shape()), culprit.dtype());
+    return absl::StrCat(": ", what, culprit.holder().empty() ? "" : absl::StrCat(", kept by ", culprit.holder()), ".");
   }
 
   void Why() {

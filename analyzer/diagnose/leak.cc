@@ -98,6 +98,11 @@ class GroupTrend {
     if (alike * 10 < count * 9) return false;
     group.replaced = true;
     group.total = LevelAt(last_) - LevelAt(since);
+    // The one replaced may still be alive at a boundary or two: of those alive only as many stay as are born between
+    // two boundaries.
+    const double born = static_cast<double>(members_.size()) / static_cast<double>(last_ + 1 - members_.front().first);
+    const double stays = std::min(1.0, std::max(1.0, std::round(born)) / static_cast<double>(CountAt(last_)));
+    group.total = static_cast<int64_t>(static_cast<double>(group.total) * stays);
     group.bytes_per_boundary = static_cast<double>(group.total) / static_cast<double>(count);
     group.since = since;
     group.births = count;

@@ -191,6 +191,8 @@ class Ranking {
     const int64_t unallocated = facts_.device.cache();
     if (Is("fragmentation")) {
       Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.92);
+    } else if (Is("late_allocation")) {
+      return;
     } else if (unallocated >= facts_.refused) {
       AddBeside("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.85);
     } else if (Share(unallocated, facts_.device.total()) > 0.08) {

@@ -125,7 +125,12 @@ class GroupTrend {
       Change& change = births.try_emplace(member.first, Change{member.first, 0, 0}).first->second;
       change.bytes += bytes;
       ++change.tensors;
-      if (largest_ == kNone || bytes > timeline_.tensors[largest_].bytes) largest_ = member.tensor;
+      // The example is to show a shape: one whose layout fills its block comes before one with somebody else's.
+      const int64_t known = std::min(bytes, timeline_.layouts[timeline_.tensors[member.tensor].layout].bytes);
+      if (largest_ == kNone || known > shown_) {
+        largest_ = member.tensor;
+        shown_ = known;
+      }
     }
     for (const auto& [boundary, change] : births) births_.push_back(change);
   }
@@ -196,6 +201,7 @@ class GroupTrend {
   std::vector<Change> levels_;
   size_t tail_ = 0;
   uint32_t largest_ = kNone;
+  int64_t shown_ = 0;  // bytes of it that its layout explains
 };
 
 // Several tensors a step, made under grad mode, are a graph; one is an output. A scalar made under grad mode is a loss

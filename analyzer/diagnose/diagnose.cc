@@ -117,6 +117,11 @@ std::vector<std::string> Unknowns(const Facts& facts) {
         "The line that asked: the thread had no Python stack to read (the autograd engine's own thread, for "
         "instance).");
   }
+  if (facts.oom && facts.steps == 0) {
+    unknown.push_back(
+        "What a whole iteration needs: none had completed, so predicted peaks are estimates on the high side. "
+        "`oomtrace dryrun` with the change applied tells for certain.");
+  }
   return unknown;
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/diagnose.h"
 #include "analyzer/diagnose/testing/training_run.h"
@@ -40,7 +42,12 @@ TEST(Pattern, FirstForwardIsFirstBatch) {
   TrainingRun run;
   run.Forward(16, 0.5);
   run.Die("model.py", 120, {16, 1024, 768}, 12 * kGiB);
-  EXPECT_EQ(PatternOf(run), "first_batch");
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "first_batch");
+  const auto& unknown = d.report.unknown();
+  EXPECT_TRUE(std::any_of(unknown.begin(), unknown.end(), [](const std::string& sentence) {
+    return sentence.starts_with("What a whole iteration needs");
+  }));
 }
 
 // The state is born in the first step, so the second iteration is the first whole one: it still counts, even where

@@ -205,8 +205,8 @@ class Text {
   }
 
   void Unknown() {
-    if (r_.unknown_size() == 0) return;
     page_.Heading("What is not known");
+    if (r_.unknown_size() == 0) page_.Paragraph("  - ", "Nothing that this report would need.");
     for (int i = 0; i < std::min(kUnknownShown, r_.unknown_size()); ++i) page_.Paragraph("  - ", r_.unknown(i));
   }
 

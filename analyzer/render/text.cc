@@ -123,7 +123,7 @@ class Text {
   static std::string Grouped(int64_t bytes) {
     std::string digits = absl::StrCat(bytes);
     for (int at = static_cast<int>(digits.size()) - 3; at > (bytes < 0 ? 1 : 0); at -= 3)
-      digits.insert(static_cast<size_t>(at), ",");
+      digits.insert(static_cast<size_t>(at), 1, ',');
     return digits;
   }
 

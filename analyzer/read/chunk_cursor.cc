@@ -39,42 +39,86 @@ bool HasReserved(uint32_t type) {
 }  // namespace
 
 bool ChunkCursor::Next() {
-  while (at_ < chunk_->payload.size()) {
-    WireReader wire(chunk_->payload.substr(at_));
-    WireType type;
-    const uint32_t number = wire.Tag(&type);
-    if (!wire.ok()) return Undecodable(at_);
-    if (number >= kFirstPermanentField || type != WireType::kLength) {
-      wire.Skip(type);  // written by a later version, or interned data: not an event
-      if (!wire.ok()) return Undecodable(at_);
-      at_ += wire.offset();
-      continue;
-    }
-    record_.type = number;
-    record_.bytes = wire.Bytes();
-    if (!wire.ok() || !DecodeFields(&record_) || !Plausible(record_) || record_.field[1] > kMostTicksApart) {
-      return Undecodable(at_);
-    }
-    at_ += wire.offset();
-    ticks_ += record_.field[1];
-    record_.ticks = ticks_;
-    if (HasBlock(number)) {
-      block_ += static_cast<uint64_t>(ZigZag(record_.field[2]));
-      record_.address = std::rotl(block_, kBlockRotation);
-    }
-    if (HasReserved(number)) NoteReserved();
-    return true;
-  }
-  return false;
+  Found found;
+  do found = NextInRun();
+  while (found == Found::kOther);
+  return found == Found::kEvent;
 }
 
-bool ChunkCursor::Undecodable(size_t offset) {
+ChunkCursor::Found ChunkCursor::NextInRun() {
+  switch (run_.Next(&ticks_, &record_)) {
+    case CompactRun::Outcome::kEvent:
+      if (!Plausible(record_)) break;
+      record_.ticks = ticks_;
+      return Found::kEvent;
+    case CompactRun::Outcome::kReserved:
+      if (!Plausible(record_)) break;
+      record_.present = 1u << kReservedField;
+      NoteReserved();
+      return Found::kOther;
+    case CompactRun::Outcome::kEnd:
+      return NextField();
+    case CompactRun::Outcome::kUndecodable:
+      break;
+  }
+  Undecodable(run_begin_ + run_.offset());
+  return Found::kEnd;
+}
+
+ChunkCursor::Found ChunkCursor::NextField() {
+  if (at_ >= chunk_->payload.size()) {
+    NoteMissingSites();
+    return Found::kEnd;
+  }
+  const auto undecodable = [&] {
+    Undecodable(at_);
+    return Found::kEnd;
+  };
+  WireReader wire(chunk_->payload.substr(at_));
+  WireType type;
+  const uint32_t number = wire.Tag(&type);
+  if (!wire.ok()) return undecodable();
+  if (number >= kFirstPermanentField || type != WireType::kLength) {
+    wire.Skip(type);  // written by a later version, or interned data: not an event
+    if (!wire.ok()) return undecodable();
+    at_ += wire.offset();
+    return Found::kOther;
+  }
+  const bool run = number == trace::Chunk::kCompactFieldNumber;
+  record_.type = number;
+  record_.bytes = run ? wire.BytesUpToEnd() : wire.Bytes();
+  if (!wire.ok()) return undecodable();
+  if (run) {
+    at_ += wire.offset();
+    run_begin_ = at_ - record_.bytes.size();
+    run_.Begin(record_.bytes);
+    return Found::kOther;
+  }
+  if (!DecodeFields(&record_) || !Plausible(record_) || record_.field[1] > kMostTicksApart) return undecodable();
+  at_ += wire.offset();
+  ticks_ += record_.field[1];
+  record_.ticks = ticks_;
+  if (HasBlock(number)) {
+    block_ += static_cast<uint64_t>(ZigZag(record_.field[2]));
+    record_.address = std::rotl(block_, kBlockRotation);
+  }
+  if (HasReserved(number)) NoteReserved();
+  return Found::kEvent;
+}
+
+void ChunkCursor::Undecodable(size_t offset) {
   const size_t size = chunk_->payload.size();
   damage_->Add(absl::StrCat("chunk at byte ", chunk_->offset, ": the event at byte ",
                             chunk_->offset + kChunkHeaderSize + offset, " does not decode; ", size - offset,
                             " bytes of events are lost"));
   at_ = size;
-  return false;
+  NoteMissingSites();
+}
+
+void ChunkCursor::NoteMissingSites() {
+  if (run_.missing_sites() == 0) return;
+  damage_->Add(absl::StrCat("chunk at byte ", chunk_->offset, ": ", run_.missing_sites(),
+                            " allocations refer to sites that are not in the file; their sizes and shapes are lost"));
 }
 
 void ChunkCursor::NoteReserved() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "analyzer/read/chunk_list.h"
+#include "analyzer/read/compact_run.h"
 #include "analyzer/read/damage_log.h"
 #include "analyzer/read/record.h"
 
@@ -13,13 +14,15 @@ namespace oomtrace {
 
 class ChunkCursor {
  public:
-  // `chunk` outlives the cursor. Stands before the first event.
-  ChunkCursor(const Chunk* chunk, DamageLog* damage) : chunk_(chunk), damage_(damage), ticks_(chunk->base_ticks) {}
+  // `chunk` and `sites` outlive the cursor. Stands before the first event.
+  ChunkCursor(const Chunk* chunk, const SiteTable* sites, DamageLog* damage)
+      : chunk_(chunk), damage_(damage), ticks_(chunk->base_ticks), run_(sites) {}
 
   // Moves to the next event. False at the end of what was committed, or at the first record that does not decode:
   // what follows it cannot be trusted either, since times and addresses are differences. The latter is noted.
   bool Next();
 
+  // Compact events are records of the long form.
   const Record& record() const { return record_; }
   const Chunk& chunk() const { return *chunk_; }
 
@@ -28,14 +31,21 @@ class ChunkCursor {
   int64_t reserved() const;
 
  private:
-  bool Undecodable(size_t offset);
+  enum class Found { kEvent, kOther, kEnd };
+
+  Found NextInRun();
+  Found NextField();
+  void Undecodable(size_t offset);
+  void NoteMissingSites();
   void NoteReserved();
 
   const Chunk* chunk_;
   DamageLog* damage_;
-  size_t at_ = 0;  // in the payload
+  size_t at_ = 0;         // in the payload, behind the run that is being read
+  size_t run_begin_ = 0;  // in the payload
   uint64_t ticks_;
   uint64_t block_ = 0;  // the address before, rotated right by 9 bits
+  CompactRun run_;
   Record record_;
   std::vector<std::pair<uint64_t, uint64_t>> reserved_;  // device, bytes
 };

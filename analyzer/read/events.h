@@ -24,7 +24,7 @@ struct TensorAllocEvent {
 struct TensorFreeEvent {
   int64_t time = 0;
   uint64_t address = 0;
-  int64_t bytes = 0;
+  int64_t bytes = 0;  // 0: not said (compact events)
   int32_t device = 0;
   int64_t reserved = 0;  // -1: not known to this chunk
 };

@@ -110,6 +110,8 @@ bool ParseRecord(uint32_t number, std::string_view bytes, Tables* tables) {
       return ParseById(bytes, &tables->layouts);
     case trace::Chunk::kContextFieldNumber:
       return ParseById(bytes, &tables->contexts);
+    case trace::Chunk::kSiteFieldNumber:
+      return ParseById(bytes, &tables->sites);
     case trace::Chunk::kModuleFieldNumber:
       return ParseModule(bytes, tables);
     case trace::Chunk::kOptimizerFieldNumber:

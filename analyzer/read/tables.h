@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "analyzer/read/chunk_list.h"
+#include "analyzer/read/compact_run.h"
 #include "analyzer/read/damage_log.h"
 #include "trace.pb.h"
 
@@ -19,6 +20,7 @@ struct Tables {
   absl::flat_hash_map<uint32_t, trace::Stack> stacks;
   absl::flat_hash_map<uint32_t, trace::Layout> layouts;
   absl::flat_hash_map<uint32_t, trace::Context> contexts;
+  SiteTable sites;
   absl::flat_hash_map<uint32_t, std::string> libraries;  // path by id
   absl::flat_hash_map<uint64_t, trace::Module> modules;  // by identity, the last that was said
   std::vector<trace::Optimizer> optimizers;              // one an identity, the last that was said

@@ -14,7 +14,8 @@ namespace {
 // top is the earliest. Chunks are opened when the merge reaches their base, so few are open at any time.
 class ChunkMerge {
  public:
-  ChunkMerge(const std::vector<Chunk>& chunks, DamageLog* damage) : damage_(damage) {
+  ChunkMerge(const std::vector<Chunk>& chunks, const SiteTable& sites, DamageLog* damage)
+      : sites_(sites), damage_(damage) {
     for (const Chunk& chunk : chunks) {
       if (chunk.kind != ChunkKind::kPermanent) waiting_.push_back(&chunk);
     }
@@ -58,7 +59,7 @@ class ChunkMerge {
 
   void OpenDue() {
     while (!waiting_.empty() && (open_.empty() || waiting_.back()->base_ticks <= open_.front()->record().ticks)) {
-      auto cursor = std::make_unique<ChunkCursor>(waiting_.back(), damage_);
+      auto cursor = std::make_unique<ChunkCursor>(waiting_.back(), &sites_, damage_);
       waiting_.pop_back();
       if (!cursor->Next()) continue;
       open_.push_back(std::move(cursor));
@@ -66,6 +67,7 @@ class ChunkMerge {
     }
   }
 
+  const SiteTable& sites_;
   DamageLog* damage_;
   std::vector<const Chunk*> waiting_;  // the next to open at the back
   std::vector<Cursor> open_;
@@ -114,7 +116,7 @@ absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::FromBytes(std::string_
 int64_t TraceReader::ReadEvents(EventSink* sink) {
   event_damage_ = DamageLog();
   int64_t events = 0, time = 0;
-  for (ChunkMerge merge(chunks_, &event_damage_); !merge.done(); merge.Next()) {
+  for (ChunkMerge merge(chunks_, tables_.sites, &event_damage_); !merge.done(); merge.Next()) {
     // Chunks whose base time is damaged may overlap wrongly; for those who listen, time never runs backwards.
     time = std::max(time, clock_.Nanoseconds(merge.top().record().ticks));
     events += Dispatch(merge.top(), time, sink);

@@ -4,6 +4,7 @@
 // every later read a no-op, so that a caller checks once at the end.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -44,6 +45,14 @@ class WireReader {
     }
     const std::string_view bytes(at_, static_cast<size_t>(size));
     at_ += size;
+    return bytes;
+  }
+
+  // The same for a field whose length may reach beyond the end: it ends there then.
+  std::string_view BytesUpToEnd() {
+    const uint64_t size = Varint();
+    const std::string_view bytes(at_, static_cast<size_t>(std::min<uint64_t>(size, static_cast<uint64_t>(end_ - at_))));
+    at_ += bytes.size();
     return bytes;
   }
 

@@ -5,6 +5,7 @@
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
 #include "interpose/python/python_stack.h"
+#include "interpose/record/hash.h"
 
 namespace oomtrace {
 
@@ -39,16 +40,44 @@ ContextState CurrentContext(const void* here) {
   return context;
 }
 
-uint32_t ContextId(ThreadState& thread, const ContextState& context) {
-  const ContextState& last = thread.context;
-  if (thread.context_known && last.node == context.node && last.grad_mode == context.grad_mode &&
-      last.inference_mode == context.inference_mode && last.backward == context.backward) {
-    return thread.context_id;
+// What an allocation is known by, nothing of it looked up yet.
+struct RawAttribution {
+  RawStack stack;
+  bool walked;
+  const LayoutState* layout;  // nullptr: no tensor factory is running
+  ContextState context;
+
+  explicit RawAttribution(const void* here) : walked(WalkPythonStack(&stack)), context(CurrentContext(here)) {
+    auto* factory = Scope<LayoutState>::Live(thread_scopes.factory, here);
+    layout = factory != nullptr ? &factory->state() : nullptr;
   }
-  thread.context_id = thread.recorder->facts().Context(context);
-  thread.context = context;
-  thread.context_known = thread.context_id != 0;
-  return thread.context_id;
+  bool in_backward_stack() const { return !walked && context.backward; }
+};
+
+Attribution Intern(Recorder& recorder, const RawAttribution& raw) {
+  Attribution attribution;
+  if (raw.walked) attribution.stack = InternPythonStack(recorder, raw.stack);
+  if (attribution.stack == 0 && raw.context.backward)
+    attribution.stack = backward_stack.load(std::memory_order_relaxed);
+  if (raw.layout != nullptr) attribution.layout = recorder.facts().Layout(*raw.layout);
+  attribution.context = recorder.facts().Context(raw.context);
+  return attribution;
+}
+
+uint64_t SiteKey(const RawAttribution& raw, uint64_t bytes, uint32_t device) {
+  uint64_t stack = 0;
+  if (raw.walked) stack = raw.stack.hash;
+  if (raw.in_backward_stack()) stack = backward_stack.load(std::memory_order_relaxed);
+  const uint64_t layout = raw.layout != nullptr ? Facts::HashOf(*raw.layout) : 0;
+  return Mix(Mix(Mix(stack, layout), Facts::HashOf(raw.context)), bytes ^ static_cast<uint64_t>(device) << 56);
+}
+
+__attribute__((noinline)) Attribution NewSite(Recorder& recorder, const RawAttribution& raw, uint64_t key,
+                                              uint64_t bytes, uint32_t device) {
+  Attribution attribution = Intern(recorder, raw);
+  attribution.site =
+      recorder.facts().AddSite(key, {bytes, attribution.stack, attribution.layout, attribution.context, device});
+  return attribution;
 }
 
 }  // namespace
@@ -75,18 +104,21 @@ bool Tracing() {
 
 void SetBackwardStack(uint32_t stack) { backward_stack.store(stack, std::memory_order_relaxed); }
 
-uint32_t CurrentStack(ThreadState& thread) { return InternPythonStack(*thread.recorder); }
+uint32_t CurrentStack(ThreadState& thread) {
+  RawStack stack;
+  return WalkPythonStack(&stack) ? InternPythonStack(*thread.recorder, stack) : 0;
+}
 
 Attribution AttributeAllocation(ThreadState& thread) {
-  const void* here = __builtin_frame_address(0);
+  return Intern(*thread.recorder, RawAttribution(__builtin_frame_address(0)));
+}
+
+Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device) {
+  const RawAttribution raw(__builtin_frame_address(0));
+  const uint64_t key = SiteKey(raw, bytes, device);
   Attribution attribution;
-  attribution.stack = CurrentStack(thread);
-  if (auto* factory = Scope<LayoutState>::Live(thread_scopes.factory, here))
-    attribution.layout = thread.recorder->facts().Layout(factory->state());
-  const ContextState context = CurrentContext(here);
-  attribution.context = ContextId(thread, context);
-  if (attribution.stack == 0 && context.backward) attribution.stack = backward_stack.load(std::memory_order_relaxed);
-  return attribution;
+  attribution.site = thread.recorder->facts().FindSite(key);
+  return attribution.site != 0 ? attribution : NewSite(*thread.recorder, raw, key, bytes, device);
 }
 
 }  // namespace oomtrace

@@ -7,6 +7,8 @@ namespace oomtrace {
 
 // Called with the thread's Entry held, from a hook whose frame is below every live scope.
 Attribution AttributeAllocation(ThreadState& thread);
+// The same for a block of the caching allocator: a site, and nothing else where it is a known one.
+Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device);
 uint32_t CurrentStack(ThreadState& thread);
 
 // The stack of the statement that started the backward which runs now: the engine's own threads have no Python stack,

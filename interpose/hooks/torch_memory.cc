@@ -18,10 +18,10 @@ void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device) {
   if (!entry) return;
   const auto address = reinterpret_cast<uint64_t>(block);
   if (bytes > 0) {
-    RecordTensorAlloc(entry.thread(), address, static_cast<uint64_t>(bytes), device, reserved,
-                      AttributeAllocation(entry.thread()));
+    const auto size = static_cast<uint64_t>(bytes);
+    RecordTensorAlloc(entry.thread(), address, size, device, reserved, AttributeBlock(entry.thread(), size, device));
   } else {
-    RecordTensorFree(entry.thread(), address, static_cast<uint64_t>(-bytes), device, reserved);
+    RecordTensorFree(entry.thread(), address, device, reserved);
   }
 }
 

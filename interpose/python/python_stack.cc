@@ -38,16 +38,19 @@ __attribute__((noinline)) uint32_t InternStack(Facts& facts, const FrameLayout& 
 
 }  // namespace
 
-uint32_t InternPythonStack(Recorder& recorder) {
+bool WalkPythonStack(RawStack* stack) {
   const FrameLayout* layout = trusted_layout.load(std::memory_order_acquire);
-  if (layout == nullptr) return 0;
+  if (layout == nullptr) return false;
   const void* thread = Python()->PyGILState_GetThisThreadState();
-  if (thread == nullptr) return 0;
-  RawStack raw;
-  WalkFrames(*layout, thread, module_call.load(std::memory_order_relaxed), &raw);
-  if (raw.count == 0) return 0;
-  if (const uint32_t known = recorder.facts().FindStack(raw.hash)) return known;
-  const uint32_t id = InternStack(recorder.facts(), *layout, raw);
+  if (thread == nullptr) return false;
+  WalkFrames(*layout, thread, module_call.load(std::memory_order_relaxed), stack);
+  return stack->count != 0;
+}
+
+uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack) {
+  if (const uint32_t known = recorder.facts().FindStack(stack.hash)) return known;
+  const FrameLayout* layout = trusted_layout.load(std::memory_order_acquire);
+  const uint32_t id = layout != nullptr ? InternStack(recorder.facts(), *layout, stack) : 0;
   if (id == 0) recorder.CountFailedStack();
   return id;
 }

@@ -7,8 +7,10 @@
 
 namespace oomtrace {
 
-// Stack.id of the calling thread's Python stack; 0 where it has none. Any thread, with or without the GIL.
-uint32_t InternPythonStack(Recorder& recorder);
+// The calling thread's Python stack, raw; false where it has none. Any thread, with or without the GIL.
+bool WalkPythonStack(RawStack* stack);
+// Its Stack.id; 0 where the recorder cannot take it, which is counted.
+uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack);
 
 // For the self-test: walks whether or not stacks are on. False where the interpreter's layout is not known.
 bool WalkForTest(RawStack* stack, const FrameLayout** layout);

@@ -25,32 +25,16 @@ void Record(ThreadState& thread, uint32_t field, Fill fill, size_t most = kLarge
   }
 }
 
-void Reserved(ThreadState& thread, ProtoWriter& proto, uint32_t device, uint64_t reserved) {
-  if (thread.events.ReservedChanged(device, reserved)) proto.Uint(8, reserved);
-}
-
 }  // namespace
 
 void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
                        const Attribution& attribution) {
-  Record(thread, wire::kTensorAlloc, [&](ProtoWriter& proto) {
-    proto.Sint(2, thread.events.BlockDelta(address));
-    proto.Uint(3, bytes);
-    proto.Uint(4, attribution.stack);
-    proto.Uint(5, attribution.layout);
-    proto.Uint(6, attribution.context);
-    proto.Uint(7, device);
-    Reserved(thread, proto, device, reserved);
-  });
+  if (!WriteCompactAlloc(thread.events, {Ticks(), address, bytes, reserved, device}, attribution))
+    thread.recorder->CountDropped();
 }
 
-void RecordTensorFree(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved) {
-  Record(thread, wire::kTensorFree, [&](ProtoWriter& proto) {
-    proto.Sint(2, thread.events.BlockDelta(address));
-    proto.Uint(3, bytes);
-    proto.Uint(7, device);
-    Reserved(thread, proto, device, reserved);
-  });
+void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, uint64_t reserved) {
+  if (!WriteCompactFree(thread.events, {Ticks(), address, 0, reserved, device})) thread.recorder->CountDropped();
 }
 
 void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call) {

@@ -7,16 +7,11 @@
 #include <cstdint>
 #include <string_view>
 
+#include "interpose/record/compact_writer.h"
 #include "interpose/record/recorder.h"
 #include "interpose/record/wire.h"
 
 namespace oomtrace {
-
-struct Attribution {
-  uint32_t stack = 0;
-  uint32_t layout = 0;
-  uint32_t context = 0;
-};
 
 struct DeviceCall {
   uint64_t address = 0;
@@ -56,7 +51,7 @@ struct GpuProcess {
 
 void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
                        const Attribution& attribution);
-void RecordTensorFree(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved);
+void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, uint64_t reserved);
 void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call);
 void RecordDeviceFree(ThreadState& thread, uint64_t ticks, const DeviceCall& call);
 void RecordMemoryInfo(ThreadState& thread, uint32_t device, uint64_t free, uint64_t total);

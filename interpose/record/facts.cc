@@ -12,6 +12,10 @@ std::string_view Cut(std::string_view text, size_t most) {
 
 uint64_t HashText(std::string_view text) { return HashBytes(text.data(), text.size(), 1); }
 
+uint32_t Dimensions(const LayoutState& layout) {
+  return layout.dimensions < Facts::kMostDimensions ? layout.dimensions : Facts::kMostDimensions;
+}
+
 }  // namespace
 
 // The table's lock is held.
@@ -42,10 +46,20 @@ uint32_t Facts::String(std::string_view text) {
   return StringLocked(text);
 }
 
+uint64_t Facts::HashOf(const LayoutState& layout) {
+  const uint32_t dimensions = Dimensions(layout);
+  const uint64_t hash = HashBytes(layout.sizes, dimensions * sizeof(int64_t), static_cast<uint64_t>(layout.dtype) + 2);
+  return layout.strides == nullptr ? hash : HashBytes(layout.strides, dimensions * sizeof(int64_t), hash);
+}
+
+uint64_t Facts::HashOf(const ContextState& context) {
+  const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
+  return Mix(reinterpret_cast<uintptr_t>(context.node), flags);
+}
+
 uint32_t Facts::Layout(const LayoutState& layout) {
-  const uint32_t dimensions = layout.dimensions < kMostDimensions ? layout.dimensions : kMostDimensions;
-  uint64_t hash = HashBytes(layout.sizes, dimensions * sizeof(int64_t), static_cast<uint64_t>(layout.dtype) + 2);
-  if (layout.strides != nullptr) hash = HashBytes(layout.strides, dimensions * sizeof(int64_t), hash);
+  const uint32_t dimensions = Dimensions(layout);
+  const uint64_t hash = HashOf(layout);
   if (const uint32_t known = layouts_.Find(hash)) return known;
   SpinLockHolder hold(lock_);
   return AddLocked(layouts_, hash, 32 + dimensions * 20, [&](ProtoWriter& proto, uint32_t id) {
@@ -65,8 +79,7 @@ uint32_t Facts::Layout(const LayoutState& layout) {
 }
 
 uint32_t Facts::Context(const ContextState& context) {
-  const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
-  const uint64_t hash = Mix(reinterpret_cast<uintptr_t>(context.node), flags);
+  const uint64_t hash = HashOf(context);
   if (const uint32_t known = contexts_.Find(hash)) return known;
   SpinLockHolder hold(lock_);
   const uint32_t node = context.node != nullptr ? StringLocked(context.node) : 0;
@@ -118,6 +131,21 @@ uint32_t Facts::AddStack(uint64_t hash, const StackState& stack) {
     proto.Uint(3, stack.module);
     proto.Uint(4, stack.root_module);
     proto.Bool(5, stack.truncated);
+    proto.End(message);
+  });
+}
+
+uint32_t Facts::AddSite(uint64_t key, const SiteState& site) {
+  SpinLockHolder hold(lock_);
+  return AddLocked(sites_, key, 64, [&](ProtoWriter& proto, uint32_t id) {
+    site_sizes_[id] = {site.bytes, site.device};
+    uint8_t* message = proto.Begin(wire::kSite);
+    proto.Uint(1, id);
+    proto.Uint(2, site.bytes);
+    proto.Uint(3, site.stack);
+    proto.Uint(4, site.layout);
+    proto.Uint(5, site.context);
+    proto.Uint(6, site.device);
     proto.End(message);
   });
 }

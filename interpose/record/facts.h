@@ -10,6 +10,7 @@
 
 #include "interpose/record/chunk_writer.h"
 #include "interpose/record/intern_table.h"
+#include "interpose/record/site_size.h"
 #include "interpose/record/spin_lock.h"
 
 namespace oomtrace {
@@ -38,12 +39,24 @@ struct StackState {
   bool truncated = false;
 };
 
+// What all allocations of a site have in common.
+struct SiteState {
+  uint64_t bytes = 0;  // of the block
+  uint32_t stack = 0;
+  uint32_t layout = 0;
+  uint32_t context = 0;
+  uint32_t device = 0;
+};
+
 class Facts {
  public:
   static constexpr size_t kLongestString = 8192;  // bytes; the rest is cut
   static constexpr uint32_t kMostDimensions = 24;
 
-  void Bind(TraceFile* file, uint32_t thread) { writer_.Bind(file, ChunkKind::kPermanent, thread); }
+  void Bind(TraceFile* file, uint32_t thread) {
+    file->BindSites(site_sizes_);
+    writer_.Bind(file, ChunkKind::kPermanent, thread);
+  }
 
   // Seals what was written: at the end of the process, so that the checksum covers it.
   void Finish() {
@@ -61,6 +74,14 @@ class Facts {
   uint32_t AddFrame(uint64_t hash, std::string_view file, std::string_view function, uint32_t line);
   uint32_t FindStack(uint64_t hash) const { return stacks_.Find(hash); }
   uint32_t AddStack(uint64_t hash, const StackState& stack);
+
+  // What identifies them, for the key of a site.
+  static uint64_t HashOf(const LayoutState& layout);
+  static uint64_t HashOf(const ContextState& context);
+
+  // Sites are known by a key that the caller mixes from what makes them up, without looking any of it up.
+  uint32_t FindSite(uint64_t key) const { return sites_.Find(key); }
+  uint32_t AddSite(uint64_t key, const SiteState& site);
 
   void Module(uint64_t identity, uint64_t root, std::string_view path, std::string_view type);
   void Optimizer(uint64_t identity, std::string_view type, uint64_t bytes, uint64_t elements, std::string_view options);
@@ -99,6 +120,8 @@ class Facts {
   InternTable<1 << 16> layouts_;
   InternTable<1 << 12> contexts_;
   InternTable<1 << 10> libraries_;
+  InternTable<kMostSites> sites_;
+  SiteSize site_sizes_[kMostSites];  // by id
 };
 
 }  // namespace oomtrace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <new>
 
+#include "interpose/record/compact_writer.h"
 #include "interpose/record/memory.h"
 #include "interpose/record/wire.h"
 
@@ -29,7 +30,8 @@ Fold* Fold::Make(TraceFile* file) {
   new (&fold->writer_) ChunkWriter();
   new (&fold->kept_) ChunkWriter();
   fold->file_ = file;
-  fold->kept_.BindLocked(file, ChunkKind::kFold);
+  fold->live_.BindSites(file->sites_);
+  fold->kept_.BindLocked(file, ChunkKind::kFold, 0);
   return fold;
 }
 
@@ -111,38 +113,27 @@ bool Fold::WriteGeneration() {
     records[count++] = {block.ticks, &block, block.device_level ? wire::kDeviceFree : wire::kTensorFree};
   }
   std::sort(records, records + count, [](const Record& a, const Record& b) { return a.ticks < b.ticks; });
-  writer_ = ChunkWriter();
-  writer_.BindLocked(file_, ChunkKind::kFold);
+  writer_.BindLocked(file_, ChunkKind::kFold, generation_);
   bool written = true;
   for (size_t i = 0; i < count && written; ++i) written = WriteRecord(records[i]);
   munmap(records, (most + 1) * sizeof(Record));
-  if (written && writer_.chunk() != nullptr) file_->SealLocked(writer_.chunk());
+  writer_.Finish();
   return written;
 }
 
 bool Fold::WriteRecord(const Record& record) {
+  const LiveBlock& block = *record.block;
+  const BlockEvent event{record.ticks, block.address, block.bytes, block.reserved, block.device};
+  if (record.kind == wire::kTensorAlloc)
+    return WriteCompactAlloc(writer_, event, {block.stack, block.layout, block.context, block.site});
+  if (record.kind == wire::kTensorFree) return WriteCompactFree(writer_, event);
   uint8_t* room = writer_.Room(kLargestRecord);
   if (room == nullptr) return false;
-  writer_.chunk()->generation = generation_;
-  const LiveBlock& block = *record.block;
   ProtoWriter proto(room, kLargestRecord);
   uint8_t* message = proto.Begin(record.kind);
   proto.Uint(1, writer_.TicksSince(record.ticks));
   proto.Sint(2, writer_.BlockDelta(block.address));
   switch (record.kind) {
-    case wire::kTensorAlloc:
-      proto.Uint(3, block.bytes);
-      proto.Uint(4, block.stack);
-      proto.Uint(5, block.layout);
-      proto.Uint(6, block.context);
-      proto.Uint(7, block.device);
-      if (writer_.ReservedChanged(block.device, block.reserved)) proto.Uint(8, block.reserved);
-      break;
-    case wire::kTensorFree:
-      proto.Uint(3, block.bytes);
-      proto.Uint(7, block.device);
-      if (writer_.ReservedChanged(block.device, block.reserved)) proto.Uint(8, block.reserved);
-      break;
     case wire::kDeviceFree:
       proto.Uint(5, block.library);
       proto.Uint(6, block.api);

@@ -6,19 +6,21 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
-#include <vector>
 
+#include "interpose/record/compact_writer.h"
+#include "interpose/record/testing/read_back.h"
 #include "interpose/record/wire.h"
-#include "interpose/record/wire_reader.h"
-#include "trace.pb.h"
 
 namespace oomtrace {
 namespace {
+
+using oomtrace::testing::ReadBack;
+using oomtrace::testing::ReadEvent;
+using oomtrace::testing::ReadTrace;
 
 struct Block {
   uint64_t bytes;
@@ -26,76 +28,17 @@ struct Block {
   bool operator==(const Block&) const = default;
 };
 
-struct TimedRecord {
-  uint64_t ticks;
-  uint32_t kind;
-  uint64_t address;
-  Block block;
-  uint32_t number;  // role or phase
-};
-
-// Reads the file as docs/trace-format.md says, generations included; events in order of ticks.
-std::vector<TimedRecord> ReadRecords(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  auto header = std::make_unique<TraceHeader>();
-  stream.read(reinterpret_cast<char*>(header.get()), sizeof(TraceHeader));
-  std::vector<TimedRecord> records;
-  std::string bytes(kChunkSize, 0);
-  while (stream.read(bytes.data(), kChunkSize)) {
-    auto* chunk = reinterpret_cast<ChunkHeader*>(bytes.data());
-    if (chunk->magic.load() != kChunkMagic || chunk->kind == static_cast<uint16_t>(ChunkKind::kPermanent)) continue;
-    const uint32_t counts = header->fold_generation.load();
-    if (chunk->generation != 0 && chunk->generation != counts) continue;
-    if (chunk->folded_in.load() != 0 && chunk->folded_in.load() <= counts) continue;
-    WireReader reader(chunk->payload(), chunk->committed.load());
-    uint64_t ticks = chunk->base_ticks, rotated = 0;
-    while (reader.Next()) {
-      TimedRecord record{0, reader.field(), 0, {}, 0};
-      const std::string_view message(reinterpret_cast<const char*>(reader.bytes()), reader.size());
-      const auto take = [&](const auto& parsed) {
-        ticks += parsed.ticks();
-        rotated += static_cast<uint64_t>(parsed.block());
-        record.address = rotated << 9 | rotated >> 55;
-        record.block.bytes = parsed.bytes();
-      };
-      trace::TensorAlloc alloc;
-      trace::TensorFree free;
-      trace::TensorRole role;
-      trace::Phase phase;
-      const int size = static_cast<int>(message.size());
-      if (record.kind == wire::kTensorAlloc && alloc.ParseFromArray(message.data(), size)) {
-        take(alloc);
-        record.block.stack = alloc.stack();
-      } else if (record.kind == wire::kTensorFree && free.ParseFromArray(message.data(), size)) {
-        take(free);
-      } else if (record.kind == wire::kTensorRole && role.ParseFromArray(message.data(), size)) {
-        take(role);
-        record.number = role.role();
-      } else if (record.kind == wire::kPhase && phase.ParseFromArray(message.data(), size)) {
-        ticks += phase.ticks();
-        record.number = phase.kind();
-      } else {
-        ADD_FAILURE() << "record " << record.kind;
-      }
-      record.ticks = ticks;
-      records.push_back(record);
-    }
-  }
-  std::stable_sort(records.begin(), records.end(), [](const auto& a, const auto& b) { return a.ticks < b.ticks; });
-  return records;
-}
-
 // A free of what is not there ends a life that was folded away while the chunk with the free was still being written.
-std::map<uint64_t, Block> LiveAtTheEnd(const std::vector<TimedRecord>& records) {
+std::map<uint64_t, Block> LiveAtTheEnd(const ReadTrace& trace) {
   std::map<uint64_t, Block> live;
-  for (const TimedRecord& record : records) {
-    if (record.kind == wire::kTensorAlloc) live[record.address] = record.block;
-    if (record.kind == wire::kTensorFree) live.erase(record.address);
+  for (const ReadEvent& event : trace.InOrderOfTime()) {
+    if (event.kind == wire::kTensorAlloc) live[event.address] = {event.block.bytes, event.block.stack};
+    if (event.kind == wire::kTensorFree) live.erase(event.address);
   }
   return live;
 }
 
-class FoldTest : public testing::Test {
+class FoldTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directory(directory_);
@@ -105,7 +48,8 @@ class FoldTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
-  // Two threads' writers, used in turn with clock ticks that only grow, as under the allocator's lock.
+  // Two threads' writers, used in turn with clock ticks that grow by a unit of compact time at least, as under the
+  // allocator's lock.
   ChunkWriter& Writer(int number) {
     if (!bound_[number]) writers_[number].Bind(file_.get(), ChunkKind::kEvents, 7);
     bound_[number] = true;
@@ -118,26 +62,22 @@ class FoldTest : public testing::Test {
     ASSERT_NE(room, nullptr);
     ProtoWriter proto(room, 160);
     uint8_t* message = proto.Begin(kind);
-    proto.Uint(1, chunk.TicksSince(now_ = std::max(now_ + 1, Ticks())));
+    proto.Uint(1, chunk.TicksSince(now_ = std::max(now_ + 16, Ticks())));
     fill(chunk, proto);
     proto.End(message);
     chunk.Commit(proto.position());
   }
   void Allocate(int writer, uint64_t address, Block block) {
-    Write(writer, wire::kTensorAlloc, [&](ChunkWriter& chunk, ProtoWriter& proto) {
-      proto.Sint(2, chunk.BlockDelta(address));
-      proto.Uint(3, block.bytes);
-      proto.Uint(4, block.stack);
-    });
+    now_ = std::max(now_ + 16, Ticks());
+    ASSERT_TRUE(WriteCompactAlloc(Writer(writer), {now_, address, block.bytes, 1 << 30, 0}, {block.stack, 0, 0, 0}));
     truth_[address] = block;
   }
   void Free(int writer, uint64_t address) {
-    Write(writer, wire::kTensorFree, [&](ChunkWriter& chunk, ProtoWriter& proto) {
-      proto.Sint(2, chunk.BlockDelta(address));
-      proto.Uint(3, truth_[address].bytes);
-    });
+    now_ = std::max(now_ + 16, Ticks());
+    ASSERT_TRUE(WriteCompactFree(Writer(writer), {now_, address, 0, 1 << 30, 0}));
     truth_.erase(address);
   }
+  ReadTrace ReadFile() { return ReadBack(directory_ / "trace"); }
 
   std::filesystem::path directory_ = std::filesystem::temp_directory_path() / ("fold_test." + std::to_string(getpid()));
   std::unique_ptr<TraceFile> file_ = std::make_unique<TraceFile>();
@@ -170,13 +110,10 @@ TEST_F(FoldTest, TheLiveSetSurvivesAnyNumberOfFolds) {
   EXPECT_EQ(file_->header()->recycled_chunks.load(), 0u);
   EXPECT_GT(file_->header()->folded_events.load(), 500000u);
   EXPECT_GT(file_->header()->fold_generation.load(), 5u);
-  const auto records = ReadRecords(directory_ / "trace");
-  EXPECT_EQ(LiveAtTheEnd(records), truth_);
-  const auto count = [&](uint32_t kind) {
-    return std::count_if(records.begin(), records.end(), [&](const auto& record) { return record.kind == kind; });
-  };
-  EXPECT_EQ(count(wire::kPhase), 1000) << "every phase is kept";
-  EXPECT_EQ(count(wire::kTensorRole), 1);
+  const ReadTrace trace = ReadFile();
+  EXPECT_EQ(LiveAtTheEnd(trace), truth_);
+  EXPECT_EQ(trace.Count(wire::kPhase), 1000u) << "every phase is kept";
+  EXPECT_EQ(trace.Count(wire::kTensorRole), 1u);
 }
 
 // Two threads that take blocks over from each other, one of them rarely: its chunk stays open over many folds.
@@ -191,7 +128,7 @@ TEST_F(FoldTest, ThreadsThatOverlapInTime) {
       Allocate(writer, address, {random() % 100000, static_cast<uint32_t>(random() % 50)});
     }
     if (i % 50000 != 49999) continue;
-    ASSERT_EQ(LiveAtTheEnd(ReadRecords(directory_ / "trace")), truth_) << i;
+    ASSERT_EQ(LiveAtTheEnd(ReadFile()), truth_) << i;
   }
   EXPECT_GT(file_->header()->fold_generation.load(), 5u);
   EXPECT_EQ(file_->header()->recycled_chunks.load(), 0u);
@@ -208,7 +145,7 @@ TEST_F(FoldTest, AFreeIsFoldedBeforeItsAllocation) {
   }
   EXPECT_GT(file_->header()->fold_generation.load(), 2u);
   EXPECT_EQ(truth_.size(), 10u);
-  EXPECT_EQ(LiveAtTheEnd(ReadRecords(directory_ / "trace")), truth_);
+  EXPECT_EQ(LiveAtTheEnd(ReadFile()), truth_);
 }
 
 // More live blocks than the spare chunks can hold: folding gives up, and the loss is counted.

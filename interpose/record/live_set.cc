@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 
+#include "interpose/record/compact_reader.h"
 #include "interpose/record/hash.h"
 #include "interpose/record/memory.h"
 #include "interpose/record/wire.h"
@@ -14,78 +15,95 @@ namespace oomtrace {
 
 // One record of a chunk, its deltas undone.
 struct LiveSet::Event {
-  uint32_t kind;
+  static constexpr int kFields = 12;
+
+  uint32_t kind;  // field of Chunk; for compact events kTensorAlloc and kTensorFree
   uint64_t ticks;
-  uint64_t address;
-  uint64_t value[12];           // by field number, where it is a number
+  LiveBlock block;              // of what has one
+  uint64_t value[kFields];      // by field number, where it is a number; not of compact events
   const uint8_t* behind_ticks;  // the message without its first field
   uint32_t size_behind_ticks;
 
   uint32_t Word(int field) const { return static_cast<uint32_t>(value[field]); }
 };
 
-struct LiveSet::Decoder {
-  static constexpr int kDevices = 16;  // as ChunkWriter::kDevices
+// The events of one chunk, one after the other.
+struct LiveSet::Cursor {
+  Cursor(const ChunkHeader& chunk, BlockTable* blocks, const SiteSize* sites)
+      : ticks(chunk.base_ticks),
+        records(reinterpret_cast<const uint8_t*>(&chunk) + kChunkHeaderSize,
+                chunk.committed.load(std::memory_order_acquire)),
+        run(blocks, sites) {}
+
+  bool Next() {
+    for (;;) {
+      if (CompactEvent compact; run.Next(&ticks, &compact)) {
+        Take(compact);
+        return true;
+      }
+      if (!records.Next() || !records.is_bytes()) return false;
+      if (records.field() != wire::kCompact) {
+        Take(records.field(), records.bytes(), records.size());
+        return true;
+      }
+      run.Begin(records.bytes(), records.size());
+    }
+  }
 
   uint64_t ticks;
   uint64_t rotated = 0;
-  uint64_t reserved[kDevices] = {};
+  WireReader records;
+  CompactReader run;
+  Event event;
 
+ private:
   static bool HasBlock(uint32_t kind) {
-    return kind == wire::kTensorAlloc || kind == wire::kTensorFree || kind == wire::kDeviceAlloc ||
-           kind == wire::kDeviceFree || kind == wire::kHostCopy || kind == wire::kTensorRole || kind == wire::kHolder;
+    return kind == wire::kDeviceAlloc || kind == wire::kDeviceFree || kind == wire::kHostCopy ||
+           kind == wire::kTensorRole || kind == wire::kHolder;
   }
 
-  Event Decode(uint32_t kind, const uint8_t* message, size_t size) {
-    Event event = {};
+  void Take(const CompactEvent& compact) {
+    event.kind = compact.alloc ? wire::kTensorAlloc : wire::kTensorFree;
+    event.ticks = compact.ticks;
+    event.block = {};
+    event.block.ticks = compact.ticks;
+    event.block.address = compact.address;
+    event.block.bytes = compact.bytes;
+    event.block.reserved = compact.reserved;
+    event.block.site = compact.site;
+    event.block.stack = compact.stack;
+    event.block.layout = compact.layout;
+    event.block.context = compact.context;
+    event.block.device = compact.device;
+  }
+
+  void Take(uint32_t kind, const uint8_t* message, size_t size) {
+    event = {};
     event.kind = kind;
     event.behind_ticks = message + size;  // ticks come first, where they are not zero
     WireReader fields(message, size);
     while (fields.Next()) {
       if (fields.field() != 1 && fields.start() < event.behind_ticks) event.behind_ticks = fields.start();
-      if (!fields.is_bytes() && fields.field() < 12) event.value[fields.field()] = fields.value();
+      if (!fields.is_bytes() && fields.field() < Event::kFields) event.value[fields.field()] = fields.value();
     }
     event.size_behind_ticks = static_cast<uint32_t>(message + size - event.behind_ticks);
-    event.ticks = ticks += event.value[1];
-    if (HasBlock(kind)) {
-      rotated += (event.value[2] >> 1) ^ (~(event.value[2] & 1) + 1);  // zigzag
-      event.address = rotated << 9 | rotated >> 55;
-    }
-    return event;
+    event.ticks = event.block.ticks = ticks += event.value[1];
+    if (!HasBlock(kind)) return;
+    rotated += static_cast<uint64_t>(WireReader::ZigZag(event.value[2]));
+    event.block.address = BlockTable::Address(rotated);
+    event.block.bytes = event.value[3];
+    event.block.device = event.Word(7);
   }
-  uint64_t Reserved(const Event& event) {
-    uint64_t& last = reserved[event.value[7] % kDevices];
-    if (event.value[8] != 0) last = event.value[8];
-    return last;
-  }
-};
-
-// The events of one chunk, one after the other.
-struct LiveSet::Cursor {
-  explicit Cursor(const ChunkHeader& chunk)
-      : decoder{chunk.base_ticks},
-        records(reinterpret_cast<const uint8_t*>(&chunk) + kChunkHeaderSize,
-                chunk.committed.load(std::memory_order_acquire)) {}
-
-  bool Next() {
-    if (!records.Next() || !records.is_bytes()) return false;
-    event = decoder.Decode(records.field(), records.bytes(), records.size());
-    return true;
-  }
-
-  Decoder decoder;
-  WireReader records;
-  Event event;
 };
 
 // When which address was allocated, in the chunks that stay.
 class LiveSet::LaterBirths {
  public:
-  LaterBirths(const ChunkHeader* const* chunks, size_t count) {
+  LaterBirths(const ChunkHeader* const* chunks, size_t count, BlockTable* blocks, const SiteSize* sites) {
     const size_t most = count * (kChunkPayload / kSmallestAllocation);
     bytes_ = (most + 1) * sizeof(Birth);
     births_ = static_cast<Birth*>(MapMemory(bytes_));
-    for (size_t i = 0; births_ != nullptr && i < count; ++i) Add(*chunks[i]);
+    for (size_t i = 0; births_ != nullptr && i < count; ++i) Add(*chunks[i], blocks, sites);
     if (births_ != nullptr) std::sort(births_, births_ + count_);
   }
   ~LaterBirths() {
@@ -108,14 +126,15 @@ class LiveSet::LaterBirths {
     uint64_t ticks;
     auto operator<=>(const Birth&) const = default;
   };
-  static constexpr size_t kSmallestAllocation = 6;  // bytes: tag, length, and at least a block and a size
+  static constexpr size_t kSmallestAllocation = 3;  // bytes: a head, a site and a slot
 
-  void Add(const ChunkHeader& chunk) {
-    Cursor cursor(chunk);
+  void Add(const ChunkHeader& chunk, BlockTable* blocks, const SiteSize* sites) {
+    if (!blocks->Clear()) return;
+    Cursor cursor(chunk, blocks, sites);
     while (cursor.Next()) {
       const bool device_level = cursor.event.kind == wire::kDeviceAlloc;
       if (cursor.event.kind != wire::kTensorAlloc && !device_level) continue;
-      births_[count_++] = {cursor.event.address, device_level, cursor.event.ticks};
+      births_[count_++] = {cursor.event.block.address, device_level, cursor.event.ticks};
     }
   }
 
@@ -186,7 +205,7 @@ bool LiveSet::Free(const LiveBlock& block, const LaterBirths& later) {
 
 // What an event says about a block that lives.
 void LiveSet::Describe(const Event& event) {
-  LiveBlock* block = Find(event.address, false);
+  LiveBlock* block = Find(event.block.address, false);
   if (block == nullptr || !block->live) return;
   if (event.kind == wire::kHostCopy) {
     block->copy_ticks = event.ticks;
@@ -206,25 +225,17 @@ bool LiveSet::Keep(const Event& event) {
   return true;
 }
 
-bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder, const LaterBirths& later) {
-  LiveBlock block = {};
-  block.address = event.address;
-  block.ticks = event.ticks;
-  block.bytes = event.value[3];
-  block.stack = event.Word(4);
-  block.device = event.Word(7);
+bool LiveSet::ApplyEvent(const Event& event, const LaterBirths& later) {
+  LiveBlock block = event.block;
   switch (event.kind) {
     case wire::kTensorAlloc:
-      block.layout = event.Word(5);
-      block.context = event.Word(6);
-      block.reserved = decoder.Reserved(event);
       return Allocate(block);
     case wire::kTensorFree:
-      block.reserved = decoder.Reserved(event);
       return Free(block, later);
     case wire::kDeviceAlloc:
-      if (event.value[8] != 0 || event.address == 0) return true;  // refused
+      if (event.value[8] != 0 || block.address == 0) return true;  // refused
       block.device_level = true;
+      block.stack = event.Word(4);
       block.library = event.Word(5);
       block.api = event.Word(6);
       block.layout = event.Word(9);
@@ -251,13 +262,14 @@ bool LiveSet::ApplyEvent(const Event& event, Decoder& decoder, const LaterBirths
 
 bool LiveSet::Apply(const ChunkHeader* const* chunks, size_t count, const ChunkHeader* const* later,
                     size_t later_count) {
-  const LaterBirths births(later, later_count);
+  const LaterBirths births(later, later_count, &tables_[0], sites_);
   if (!births.ok() || count > kMostChunks) return false;
   alignas(Cursor) unsigned char memory[kMostChunks * sizeof(Cursor)];
   auto* cursors = reinterpret_cast<Cursor*>(memory);
   size_t open = 0;
   for (size_t i = 0; i < count; ++i) {
-    auto* cursor = new (cursors + open) Cursor(*chunks[i]);
+    if (!tables_[i].Clear()) return false;
+    auto* cursor = new (cursors + open) Cursor(*chunks[i], &tables_[i], sites_);
     if (cursor->Next()) ++open;
   }
   // Frees that were carried so far are events among the others; those that have to be carried on come back in order.
@@ -278,7 +290,7 @@ bool LiveSet::Apply(const ChunkHeader* const* chunks, size_t count, const ChunkH
       continue;
     }
     ++events_;
-    complete &= ApplyEvent(cursors[first].event, cursors[first].decoder, births);
+    complete &= ApplyEvent(cursors[first].event, births);
     if (!cursors[first].Next()) memcpy(static_cast<void*>(cursors + first), cursors + --open, sizeof(Cursor));
   }
   munmap(frees, sizeof(carried_));

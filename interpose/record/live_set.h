@@ -9,7 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "interpose/record/block_table.h"
 #include "interpose/record/format.h"
+#include "interpose/record/site_size.h"
 
 namespace oomtrace {
 
@@ -23,6 +25,7 @@ struct LiveBlock {
   uint64_t role_bytes;
   uint64_t copy_ticks;  // 0: no host data
   uint64_t copy_bytes;
+  uint32_t site;  // of a block of the caching allocator, 0: stack, layout and context
   uint32_t stack;
   uint32_t layout;
   uint32_t context;
@@ -31,7 +34,7 @@ struct LiveBlock {
   uint32_t device;
   uint32_t role;
   uint32_t role_name;
-  bool device_level;  // a DeviceAlloc, else a TensorAlloc
+  bool device_level;  // a DeviceAlloc, else a block of the caching allocator
   bool used;          // the slot
   bool live;
 };
@@ -50,6 +53,9 @@ class LiveSet {
   static constexpr size_t kMostKept = 1 << 16;
   static constexpr size_t kMostCarried = 1 << 13;
   static constexpr size_t kMostChunks = 16;  // taken in together
+
+  // Before anything else: kMostSites of them, by id.
+  void BindSites(const SiteSize* sites) { sites_ = sites; }
 
   // Takes in sealed event chunks. `later` are those that stay and overlap with them in time, sealed or still written.
   // False where a table is full, after which the set is not complete.
@@ -72,7 +78,6 @@ class LiveSet {
 
  private:
   struct Event;
-  struct Decoder;
   struct Cursor;
   class LaterBirths;
 
@@ -81,11 +86,13 @@ class LiveSet {
   bool MakeRoom();
   bool Allocate(const LiveBlock& block);
   bool Free(const LiveBlock& block, const LaterBirths& later);
-  bool ApplyEvent(const Event& event, Decoder& decoder, const LaterBirths& later);
+  bool ApplyEvent(const Event& event, const LaterBirths& later);
   bool Keep(const Event& event);
   void Describe(const Event& event);
 
-  LiveBlock* blocks_;  // kSlots of them
+  const SiteSize* sites_;
+  LiveBlock* blocks_;               // kSlots of them
+  BlockTable tables_[kMostChunks];  // of the chunks that are read
   LiveBlock carried_[kMostCarried];
   size_t carried_count_;
   KeptEvent kept_[kMostKept];

@@ -13,6 +13,8 @@ namespace oomtrace {
 
 class ProtoWriter {
  public:
+  static constexpr uint32_t kLengthDelimited = 2;  // the wire type of what has a length
+
   ProtoWriter(uint8_t* begin, size_t capacity) : position_(begin), end_(begin + capacity) {}
 
   bool ok() const { return ok_; }
@@ -79,7 +81,6 @@ class ProtoWriter {
  private:
   static constexpr ptrdiff_t kLongestVarint = 10;  // a 64-bit value, 7 bits a byte
   static constexpr uint32_t kVarint = 0;
-  static constexpr uint32_t kLengthDelimited = 2;
 
   static constexpr uint32_t Tag(uint32_t field, uint32_t type) { return field << 3 | type; }
 

@@ -112,6 +112,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"gpu_processes", wire::kGpuProcesses},
       {"holder", wire::kHolder},
       {"exit", wire::kExit},
+      {"compact", wire::kCompact},
       {"string", wire::kString},
       {"frame", wire::kFrame},
       {"stack", wire::kStack},
@@ -124,6 +125,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"device", wire::kDevice},
       {"hook", wire::kHook},
       {"note", wire::kNote},
+      {"site", wire::kSite},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

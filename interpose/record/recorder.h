@@ -31,9 +31,6 @@ struct ThreadState {
   Recorder* recorder;
   ChunkWriter events;
   bool busy;  // inside the recorder: what nests (a signal handler, our own calls) is not recorded
-  bool context_known;
-  uint32_t context_id;  // of the state below, the last one used
-  ContextState context;
   ThreadState* next_free;
 };
 

@@ -33,9 +33,7 @@ void BM_TensorAllocAndFree(benchmark::State& state) {
   StartRecorder();
   uint64_t number = 0;
   Attribution attribution;
-  attribution.stack = 900;
-  attribution.layout = 40;
-  attribution.context = 3;
+  attribution.site = 900;
   for (auto _ : state) {
     const uint64_t address = 0x7f0000000000 + (number * 7919 % 4096) * 512 * 16;
     const uint64_t bytes = 512u << (number % 12);
@@ -45,7 +43,7 @@ void BM_TensorAllocAndFree(benchmark::State& state) {
     }
     {
       Entry entry(Cause::kMemory);
-      RecordTensorFree(entry.thread(), address, bytes, 0, 4u << 30);
+      RecordTensorFree(entry.thread(), address, 0, 4u << 30);
     }
     ++number;
   }

@@ -7,8 +7,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -16,39 +14,16 @@
 
 #include "interpose/record/events.h"
 #include "interpose/record/process_info.h"
-#include "trace.pb.h"
+#include "interpose/record/testing/read_back.h"
 
 namespace oomtrace {
 namespace {
 
-struct ReadTrace {
-  std::unique_ptr<TraceHeader> header = std::make_unique<TraceHeader>();
-  trace::Chunk facts;
-  std::vector<trace::Chunk> events;
-};
-
-// What a reader of the file sees; every committed payload must parse whole.
-ReadTrace Read(const std::filesystem::path& path) {
-  ReadTrace result;
-  std::ifstream stream(path, std::ios::binary);
-  stream.read(reinterpret_cast<char*>(result.header.get()), sizeof(TraceHeader));
-  std::string chunk(kChunkSize, 0);
-  while (stream.read(chunk.data(), kChunkSize)) {
-    const auto* header = reinterpret_cast<const ChunkHeader*>(chunk.data());
-    if (header->magic.load() != kChunkMagic) continue;
-    trace::Chunk payload;
-    EXPECT_TRUE(payload.ParseFromArray(chunk.data() + kChunkHeaderSize, static_cast<int>(header->committed.load())));
-    if (header->kind == static_cast<uint16_t>(ChunkKind::kPermanent)) {
-      result.facts.MergeFrom(payload);
-    } else {
-      result.events.push_back(payload);
-    }
-  }
-  return result;
-}
+using oomtrace::testing::ReadBack;
+using oomtrace::testing::ReadTrace;
 
 // Each test runs in a child: the recorder is one for a process.
-class RecorderTest : public testing::Test {
+class RecorderTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directory(directory_);
@@ -78,11 +53,7 @@ class RecorderTest : public testing::Test {
     Entry entry(Cause::kMemory);
     if (entry) RecordTensorAlloc(entry.thread(), address, bytes, 0, 4096, {});
   }
-  static size_t Allocations(const ReadTrace& read) {
-    size_t count = 0;
-    for (const auto& chunk : read.events) count += static_cast<size_t>(chunk.tensor_alloc_size());
-    return count;
-  }
+  static size_t Allocations(const ReadTrace& read) { return read.Count(wire::kTensorAlloc); }
 
   std::filesystem::path directory_ =
       std::filesystem::temp_directory_path() / ("recorder_test." + std::to_string(getpid()));
@@ -114,7 +85,7 @@ TEST_F(RecorderTest, KeepsWhatWasCommittedBeforeSigkill) {
   });
   EXPECT_TRUE(WIFSIGNALED(status));
   ASSERT_EQ(Files().size(), 1u);
-  const ReadTrace read = Read(Files()[0]);
+  const ReadTrace read = ReadBack(Files()[0]);
   EXPECT_EQ(read.header->state.load(), static_cast<uint32_t>(State::kRecording));
   EXPECT_EQ(Allocations(read), 30000u);
   ASSERT_GE(read.facts.process_size(), 1);
@@ -138,7 +109,7 @@ TEST_F(RecorderTest, AForkedChildHasATraceOfItsOwn) {
   });
   ASSERT_EQ(Files().size(), 2u) << "the child that touched nothing leaves no file";
   std::multiset<size_t> counts;
-  for (const auto& file : Files()) counts.insert(Allocations(Read(file)));
+  for (const auto& file : Files()) counts.insert(Allocations(ReadBack(file)));
   EXPECT_EQ(counts, (std::multiset<size_t>{3, 15}));
 }
 
@@ -153,9 +124,9 @@ TEST_F(RecorderTest, ThreadsHandTheirChunksOn) {
     }
   });
   ASSERT_EQ(Files().size(), 1u);
-  const ReadTrace read = Read(Files()[0]);
+  const ReadTrace read = ReadBack(Files()[0]);
   EXPECT_EQ(Allocations(read), 1000u);
-  EXPECT_EQ(read.events.size(), 1u) << "50 threads, one after the other, need one chunk";
+  EXPECT_EQ(read.chunks.size(), 1u) << "50 threads, one after the other, need one chunk";
 }
 
 TEST_F(RecorderTest, ThreadsAtOnceLoseNothing) {
@@ -178,7 +149,7 @@ TEST_F(RecorderTest, ThreadsAtOnceLoseNothing) {
     for (auto& worker : workers) worker.join();
   });
   ASSERT_EQ(Files().size(), 1u);
-  const ReadTrace read = Read(Files()[0]);
+  const ReadTrace read = ReadBack(Files()[0]);
   EXPECT_EQ(Allocations(read), 40000u);
   EXPECT_EQ(read.header->dropped_events.load(), 0u);
   EXPECT_EQ(read.facts.layout_size(), 100) << "each layout once";
@@ -202,7 +173,7 @@ TEST_F(RecorderTest, FactsOutliveEveryFold) {
   });
   unsetenv("OOMTRACE_BUDGET");
   ASSERT_EQ(Files().size(), 1u);
-  const ReadTrace read = Read(Files()[0]);
+  const ReadTrace read = ReadBack(Files()[0]);
   EXPECT_GT(read.header->fold_generation.load(), 1u);
   EXPECT_EQ(read.facts.process_size(), 1);
   EXPECT_EQ(read.facts.note_size(), 400);

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "interpose/record/format.h"
+#include "interpose/record/site_size.h"
 #include "interpose/record/spin_lock.h"
 #include "interpose/record/text.h"
 
@@ -30,6 +31,9 @@ class TraceFile {
   // Makes `path`, which must not exist, with mode 0644. On failure says why, closes, and leaves no file behind.
   // errno_out is EEXIST where the file was there already.
   bool Open(const char* path, uint64_t budget_bytes, Reason* reason, int* errno_out);
+
+  // What the fold needs of the sites that events refer to: kMostSites of them, by id. Outlives the file.
+  void BindSites(const SiteSize* sites) { sites_ = sites; }
 
   // A chunk for one writer, its header filled in; nullptr when there is none to give.
   ChunkHeader* Take(ChunkKind kind, uint32_t thread);
@@ -76,6 +80,7 @@ class TraceFile {
   uint64_t last_sequence_ = 0;
   uint64_t released_chunks_ = 0;  // among the used ones
   bool full_ = false;
+  const SiteSize* sites_ = nullptr;
   Fold* fold_ = nullptr;  // made when it is first needed
 };
 

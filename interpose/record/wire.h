@@ -17,6 +17,7 @@ inline constexpr uint32_t kTensorRole = 9;
 inline constexpr uint32_t kGpuProcesses = 10;
 inline constexpr uint32_t kHolder = 11;
 inline constexpr uint32_t kExit = 12;
+inline constexpr uint32_t kCompact = 13;
 inline constexpr uint32_t kString = 16;
 inline constexpr uint32_t kFrame = 17;
 inline constexpr uint32_t kStack = 18;
@@ -29,6 +30,17 @@ inline constexpr uint32_t kProcess = 24;
 inline constexpr uint32_t kDevice = 25;
 inline constexpr uint32_t kHook = 26;
 inline constexpr uint32_t kNote = 27;
+inline constexpr uint32_t kSite = 28;
+
+// Kinds of the events in a compact run.
+enum class Compact : uint32_t {
+  kAllocKnown = 0,
+  kAllocNew = 1,
+  kFreeKnown = 2,
+  kFreeNew = 3,
+  kReserved = 4,
+  kAllocWithoutSite = 5,
+};
 
 enum class Phase : uint32_t {
   kBackwardBegin = 1,

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "interpose/record/wire.h"
+
 namespace oomtrace {
 
 class WireReader {
@@ -20,17 +22,25 @@ class WireReader {
     is_bytes_ = (tag & 7) == 2;
     if (!is_bytes_) return (tag & 7) == 0 && Varint(&value_);
     uint64_t size;
-    if (!Varint(&size) || size > static_cast<uint64_t>(end_ - position_)) return false;
+    if (!Varint(&size)) return false;
+    if (size > static_cast<uint64_t>(end_ - position_)) {
+      if (field_ != wire::kCompact) return false;
+      size = static_cast<uint64_t>(end_ - position_);  // a run that is still open
+    }
     bytes_ = position_;
     size_ = static_cast<size_t>(size);
     position_ += size_;
     return true;
   }
 
+  // The next varint, of a field that is nothing else; false at the end.
+  bool NextVarint(uint64_t* value) { return position_ < end_ && Varint(value); }
+
   uint32_t field() const { return field_; }
   bool is_bytes() const { return is_bytes_; }
   uint64_t value() const { return value_; }
-  int64_t signed_value() const { return static_cast<int64_t>(value_ >> 1) ^ -static_cast<int64_t>(value_ & 1); }
+  int64_t signed_value() const { return ZigZag(value_); }
+  static int64_t ZigZag(uint64_t value) { return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1); }
   const uint8_t* bytes() const { return bytes_; }
   size_t size() const { return size_; }
   const uint8_t* start() const { return start_; }  // of the field, tag included

@@ -98,6 +98,14 @@ std::vector<std::string> Seeds() {
   }
   AddDeath(&many);
   seeds.push_back(many.Finish(/*seal_all=*/true));
+  for (const bool sites : {true, false}) {
+    TraceBuilder compact;
+    compact.Compact(sites);
+    AddFacts(&compact);
+    for (uint64_t turn = 0; turn < 3; ++turn) AddStep(&compact, turn % 2);
+    AddDeath(&compact);
+    seeds.push_back(compact.Finish(/*seal_all=*/sites));
+  }
   return seeds;
 }
 

@@ -35,6 +35,7 @@ def load_schema():
 
 
 SCHEMA = load_schema()
+MASK = (1 << 64) - 1
 SCALARS = {"uint32", "uint64", "int32", "int64", "sint64", "bool"}
 
 
@@ -121,6 +122,8 @@ class Trace:
     sequences: list = field(default_factory=list)
     facts: dict = field(default_factory=lambda: defaultdict(list))  # packet kind -> packets
     events: list = field(default_factory=list)  # (ticks, kind, packet), in order of ticks
+    compact_bytes: int = 0  # in runs of compact events
+    event_chunks: list = field(default_factory=list)  # (base ticks, packets)
 
     def of(self, kind):
         return [packet for _, name, packet in self.events if name == kind]
@@ -139,9 +142,11 @@ class Trace:
     def index(self):
         self.by_id = {
             kind: {packet["id"]: packet for packet in self.facts[kind]}
-            for kind in ("string", "frame", "stack", "layout", "context", "library")
+            for kind in ("string", "frame", "stack", "layout", "context", "library", "site")
         }
         self.strings = {number: packet.get("value", "") for number, packet in self.by_id["string"].items()}
+
+    def check_references(self):
         for _, kind, packet in self.events:
             for name, table in (
                 ("stack", "stack"),
@@ -164,14 +169,78 @@ class Trace:
         return blocks
 
 
+def rotate_left(value, bits):
+    return (value << bits | value >> (64 - bits)) & MASK
+
+
+class CompactRuns:
+    """The compact events of one chunk: proto/trace.proto, Chunk.compact."""
+
+    def __init__(self, sites):
+        self.sites = sites
+        self.slots = {}  # slot -> (rotated address, device)
+        self.last_new = 0
+        self.reserved = {}
+
+    def new_block(self, data, at):
+        difference, at = varint(data, at)
+        self.last_new = (self.last_new + scalar("sint64", difference)) & MASK
+        return self.last_new, at
+
+    def known_block(self, data, at):
+        slot, at = varint(data, at)
+        return *self.slots[slot], at
+
+    def events(self, data):
+        """(ticks since the event before, kind, packet)"""
+        at = 0
+        while at < len(data):
+            head, at = varint(data, at)
+            ticks, kind = head >> 3 << 4, head & 7
+            if kind == 4:
+                device, at = varint(data, at)
+                self.reserved[device], at = varint(data, at)
+                yield ticks, "reserved", {}
+                continue
+            packet, name = {}, "tensor_free" if kind in (2, 3) else "tensor_alloc"
+            if kind in (0, 1):
+                number, at = varint(data, at)
+                packet = {key: value for key, value in self.sites[number].items() if key != "id"}
+            if kind == 0:
+                rotated, _, at = self.known_block(data, at)
+            elif kind == 1:
+                rotated, at = self.new_block(data, at)
+            elif kind == 2:
+                rotated, packet["device"], at = self.known_block(data, at)
+            elif kind == 3:
+                packet["device"], at = varint(data, at)
+                rotated, at = self.new_block(data, at)
+            else:
+                assert kind == 5, f"kind {kind} of a compact event"
+                rotated, at = self.new_block(data, at)
+                for key in ("bytes", "stack", "layout", "context", "device"):
+                    packet[key], at = varint(data, at)
+            device = packet.get("device", 0)
+            self.slots[(rotated * 0x9E3779B97F4A7C15 & MASK) >> 51] = (rotated, device)
+            packet["address"] = rotate_left(rotated, 9)
+            packet["reserved"] = self.reserved[device]
+            yield ticks, name, packet
+
+
 def read_events(trace, base, payload):
     ticks, block = base, 0
-    mask = (1 << 64) - 1
+    runs = CompactRuns(trace.by_id["site"])
     for kind, packet in payload:
+        if kind == "compact":
+            for elapsed, name, event in runs.events(packet):
+                ticks += elapsed
+                if name != "reserved":
+                    trace.events.append((ticks, name, event))
+            continue
         ticks += packet.get("ticks", 0)
         if any(name == "block" for name, _, _ in SCHEMA["".join(part.title() for part in kind.split("_"))].values()):
-            block = (block + packet.get("block", 0)) & mask
-            packet["address"] = (block << 9 | block >> 55) & mask
+            block = (block + packet.get("block", 0)) & MASK
+            packet["address"] = rotate_left(block, 9)
         trace.events.append((ticks, kind, packet))
 
 
@@ -187,8 +256,11 @@ def read(path):
     for offset in range(HEADER, HEADER + trace.reserved_chunks * CHUNK, CHUNK):
         read_chunk(trace, data, offset)
     assert len(set(trace.sequences)) == len(trace.sequences), "a sequence number is used twice"
-    trace.events.sort(key=lambda event: event[0])
     trace.index()
+    for base, packets in trace.event_chunks:
+        read_events(trace, base, packets)
+    trace.events.sort(key=lambda event: event[0])
+    trace.check_references()
     return trace
 
 
@@ -210,11 +282,16 @@ def read_chunk(trace, data, offset):
         name, message, _ = SCHEMA["Chunk"][tag >> 3]
         assert tag & 7 == 2
         size, at = varint(payload, at)
-        assert at + size <= len(payload), f"{name} goes beyond the committed bytes of chunk {sequence}"
-        packets.append((name, decode(message, payload[at : at + size])))
+        if name == "compact":  # while the run is open its length reaches to the end of the chunk
+            assert at % 4 == 0 and at + size <= CHUNK - CHUNK_HEADER
+            packets.append((name, payload[at : at + size]))
+        else:
+            assert at + size <= len(payload), f"{name} goes beyond the committed bytes of chunk {sequence}"
+            packets.append((name, decode(message, payload[at : at + size])))
         at += size
     if kind == PERMANENT:
         for name, packet in packets:
             trace.facts[name].append(packet)
     else:
-        read_events(trace, base, packets)
+        trace.compact_bytes += sum(len(packet) for name, packet in packets if name == "compact")
+        trace.event_chunks.append((base, packets))

@@ -44,9 +44,16 @@ TraceBuilder& TraceBuilder::EventsIn(Kind kind) {
   return *this;
 }
 
+TraceBuilder& TraceBuilder::Compact(bool sites) {
+  compact_ = true;
+  sites_ = sites;
+  return *this;
+}
+
 TraceBuilder& TraceBuilder::Seal() {
   const auto open = open_.find(thread_);
   if (open != open_.end()) {
+    EndRun(chunks_[open->second]);
     chunks_[open->second].sealed = true;
     open_.erase(open);
   }
@@ -67,7 +74,9 @@ TraceBuilder::ChunkData& TraceBuilder::AddChunk(Kind kind) {
 TraceBuilder::ChunkData& TraceBuilder::OpenChunk() {
   constexpr size_t kRoomForOne = 512;  // no event of a test is longer
   const auto open = open_.find(thread_);
-  if (open != open_.end() && chunks_[open->second].payload.size() + kRoomForOne > kMaxPayload) Seal();
+  if (open != open_.end() &&
+      chunks_[open->second].payload.size() + chunks_[open->second].run.size() + kRoomForOne > kMaxPayload)
+    Seal();
   if (const auto still = open_.find(thread_); still != open_.end()) return chunks_[still->second];
   const auto kind = kind_.find(thread_);
   ChunkData& chunk = AddChunk(kind == kind_.end() ? Kind::kEvents : kind->second);
@@ -89,7 +98,73 @@ int64_t TraceBuilder::BlockDelta(ChunkData& chunk, uint64_t address) {
   return delta;
 }
 
+void TraceBuilder::EndRun(ChunkData& chunk) {
+  if (chunk.run.empty()) return;
+  chunk.payload += CompactHeader(chunk.payload.size(), chunk.run.size()) + chunk.run;
+  chunk.run.clear();
+}
+
+uint64_t TraceBuilder::CompactTime(ChunkData& chunk) {
+  constexpr uint64_t kUnit = 16;  // ticks
+  const uint64_t time = (ToTicks(now_) - chunk.last_ticks) / kUnit;
+  chunk.last_ticks += time * kUnit;
+  return time;
+}
+
+bool TraceBuilder::ReservedChanged(ChunkData& chunk, uint32_t device) {
+  const uint64_t reserved = memory_[device].reserved;
+  const auto [known, first] = chunk.reserved.try_emplace(device, reserved);
+  const bool changed = first || known->second != reserved;
+  known->second = reserved;
+  return changed;
+}
+
+uint32_t TraceBuilder::Site(uint64_t bytes, const Tag& tag, uint32_t device) {
+  bool fresh;
+  const uint32_t id =
+      Intern(absl::StrCat("i", bytes, "/", tag.stack, "/", tag.layout, "/", tag.context, "/", device), &fresh);
+  if (!fresh) return id;
+  trace::Chunk record;
+  trace::Site* message = record.add_site();
+  message->set_id(id);
+  message->set_bytes(bytes);
+  message->set_stack(tag.stack);
+  message->set_layout(tag.layout);
+  message->set_context(tag.context);
+  message->set_device(device);
+  Permanent(record);
+  return id;
+}
+
+void TraceBuilder::CompactAlloc(uint64_t address, uint64_t bytes, const Tag& tag, uint32_t device) {
+  const uint32_t site = sites_ ? Site(bytes, tag, device) : 0;  // before the chunk is opened: it may add one
+  ChunkData& chunk = OpenChunk();
+  uint64_t time = CompactTime(chunk);
+  if (ReservedChanged(chunk, device)) {
+    chunk.compact.Reserved(&chunk.run, time, device, memory_[device].reserved);
+    time = 0;
+  }
+  if (sites_) {
+    chunk.compact.Alloc(&chunk.run, time, address, site, device);
+  } else {
+    chunk.compact.AllocWithoutSite(&chunk.run, time, address, bytes, tag.stack, tag.layout, tag.context, device);
+  }
+  now_ += kEventGap;
+}
+
+void TraceBuilder::CompactFree(uint64_t address, uint32_t device) {
+  ChunkData& chunk = OpenChunk();
+  uint64_t time = CompactTime(chunk);
+  if (ReservedChanged(chunk, device)) {
+    chunk.compact.Reserved(&chunk.run, time, device, memory_[device].reserved);
+    time = 0;
+  }
+  chunk.compact.Free(&chunk.run, time, address, device);
+  now_ += kEventGap;
+}
+
 void TraceBuilder::Emit(ChunkData& chunk, const trace::Chunk& record) {
+  EndRun(chunk);
   chunk.payload += record.SerializeAsString();
   now_ += kEventGap;
 }
@@ -245,6 +320,7 @@ void TraceBuilder::Alloc(uint64_t address, uint64_t bytes, const Tag& tag, uint3
   memory.live[address] = bytes;
   memory.allocated += bytes;
   memory.reserved = std::max(memory.reserved, memory.allocated);
+  if (compact_) return CompactAlloc(address, bytes, tag, device);
   ChunkData& chunk = OpenChunk();
   trace::Chunk record;
   trace::TensorAlloc* event = record.add_tensor_alloc();
@@ -255,9 +331,7 @@ void TraceBuilder::Alloc(uint64_t address, uint64_t bytes, const Tag& tag, uint3
   event->set_layout(tag.layout);
   event->set_context(tag.context);
   event->set_device(device);
-  const auto [known, first] = chunk.reserved.try_emplace(device, memory.reserved);
-  if (first || known->second != memory.reserved) event->set_reserved(memory.reserved);
-  known->second = memory.reserved;
+  if (ReservedChanged(chunk, device)) event->set_reserved(memory.reserved);
   Emit(chunk, record);
 }
 
@@ -267,6 +341,7 @@ void TraceBuilder::Free(uint64_t address, uint32_t device) {
   const uint64_t bytes = live == memory.live.end() ? 0 : live->second;
   if (live != memory.live.end()) memory.live.erase(live);
   memory.allocated -= bytes;
+  if (compact_) return CompactFree(address, device);
   ChunkData& chunk = OpenChunk();
   trace::Chunk record;
   trace::TensorFree* event = record.add_tensor_free();
@@ -274,9 +349,7 @@ void TraceBuilder::Free(uint64_t address, uint32_t device) {
   event->set_block(BlockDelta(chunk, address));
   event->set_bytes(bytes);
   event->set_device(device);
-  const auto [known, first] = chunk.reserved.try_emplace(device, memory.reserved);
-  if (first || known->second != memory.reserved) event->set_reserved(memory.reserved);
-  known->second = memory.reserved;
+  if (ReservedChanged(chunk, device)) event->set_reserved(memory.reserved);
   Emit(chunk, record);
 }
 
@@ -414,7 +487,12 @@ std::string TraceBuilder::Finish(bool seal_all) const {
   Store<uint64_t>(&file, 80, recycled_);
   file.replace(256, std::min<size_t>(reason_.size(), 255), reason_, 0, 255);
   for (size_t i = 0; i < chunks_.size(); ++i) {
-    const ChunkData& chunk = chunks_[i];
+    ChunkData chunk = chunks_[i];
+    if (chunk.sealed || seal_all) EndRun(chunk);
+    if (!chunk.run.empty()) {  // open: its length reaches to the end of the chunk
+      const size_t header = CompactHeader(chunk.payload.size(), 0).size();
+      chunk.payload += CompactHeader(chunk.payload.size(), kMaxPayload - chunk.payload.size() - header) + chunk.run;
+    }
     const size_t at = kFileHeaderSize + i * kChunkSize;
     Store<uint32_t>(&file, at, 0x4843544f);
     Store<uint16_t>(&file, at + 4, static_cast<uint16_t>(chunk.kind));

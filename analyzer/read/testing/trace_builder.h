@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "analyzer/read/testing/compact_encoder.h"
 #include "trace.pb.h"
 
 namespace oomtrace::testing {
@@ -51,6 +52,10 @@ class TraceBuilder {
   TraceBuilder& EventsIn(Kind kind);
   // Closes the thread's open chunk, sealed, so that the next event begins another.
   TraceBuilder& Seal();
+
+  // Later allocations and frees are written in the compact form; `sites`: whether they refer to sites, or spell
+  // everything out.
+  TraceBuilder& Compact(bool sites = true);
 
   // Interned data. The same value gives the same id.
   uint32_t String(std::string_view value);
@@ -105,6 +110,8 @@ class TraceBuilder {
     uint64_t last_ticks = 0;
     uint64_t last_block = 0;
     std::map<uint32_t, uint64_t> reserved;
+    CompactEncoder compact;
+    std::string run;  // compact events that are not in the payload yet
   };
   struct Memory {
     std::map<uint64_t, uint64_t> live;
@@ -117,6 +124,12 @@ class TraceBuilder {
   uint64_t TickDelta(ChunkData& chunk);
   int64_t BlockDelta(ChunkData& chunk, uint64_t address);
   void Emit(ChunkData& chunk, const trace::Chunk& record);
+  static void EndRun(ChunkData& chunk);
+  uint64_t CompactTime(ChunkData& chunk);
+  bool ReservedChanged(ChunkData& chunk, uint32_t device);
+  uint32_t Site(uint64_t bytes, const Tag& tag, uint32_t device);
+  void CompactAlloc(uint64_t address, uint64_t bytes, const Tag& tag, uint32_t device);
+  void CompactFree(uint64_t address, uint32_t device);
   uint32_t Intern(const std::string& key, bool* fresh);
 
   int64_t now_ = 0;
@@ -129,6 +142,8 @@ class TraceBuilder {
   std::map<std::string, uint32_t> interned_;
   std::map<char, uint32_t> next_id_;
   std::map<uint32_t, Memory> memory_;
+  bool compact_ = false;
+  bool sites_ = true;
   uint64_t dropped_ = 0;
   uint64_t recycled_ = 0;
   uint32_t state_ = 2;

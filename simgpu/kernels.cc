@@ -64,7 +64,7 @@ Kernels& Kernels::Get() {
 
 void** Kernels::AddFatBinary(const void* wrapper) {
   std::lock_guard lock(mutex_);
-  fat_binaries_.push_back({wrapper, {}, false});
+  fat_binaries_.emplace_back().wrapper = wrapper;
   return reinterpret_cast<void**>(&fat_binaries_.back());
 }
 
@@ -74,7 +74,7 @@ void Kernels::AddFunction(void** fat_binary, const void* function, const char* n
     control_.emplace(function, kernel);
   }
   std::lock_guard lock(mutex_);
-  functions_.emplace_back(function, reinterpret_cast<FatBinary*>(fat_binary));
+  functions_.push_back({function, reinterpret_cast<FatBinary*>(fat_binary), name});
   sorted_ = false;
 }
 
@@ -83,17 +83,43 @@ void Kernels::AddVariable(const void* variable, size_t bytes) {
   variables_.try_emplace(variable, bytes, nullptr);
 }
 
-int Kernels::ArchitectureOf(const void* function, int capability) {
-  std::lock_guard lock(mutex_);
-  const auto less = [](const auto& a, const auto& b) { return std::less<>()(a.first, b.first); };
+const Kernels::Function* Kernels::FindLocked(const void* function) {
+  const auto less = [](const Function& a, const Function& b) { return std::less<>()(a.address, b.address); };
   if (!sorted_) {
     std::sort(functions_.begin(), functions_.end(), less);
     sorted_ = true;
   }
-  const auto it = std::lower_bound(functions_.begin(), functions_.end(),
-                                   std::pair<const void*, FatBinary*>(function, nullptr), less);
-  if (it == functions_.end() || it->first != function) return capability;
-  FatBinary& binary = *it->second;
+  const auto it = std::lower_bound(functions_.begin(), functions_.end(), Function{function, nullptr, nullptr}, less);
+  return it == functions_.end() || it->address != function ? nullptr : &*it;
+}
+
+const char* Kernels::NameOf(const void* function) {
+  std::lock_guard lock(mutex_);
+  const Function* found = FindLocked(function);
+  return found == nullptr ? "" : found->name;
+}
+
+const KernelParameters* Kernels::ParametersOf(const void* function) {
+  std::lock_guard lock(mutex_);
+  const Function* found = FindLocked(function);
+  if (found == nullptr) return nullptr;
+  FatBinary& binary = *found->fat_binary;
+  if (!binary.parameters_read) {
+    binary.parameters_read = true;
+    const auto wrapper = Read<Wrapper>(static_cast<const char*>(binary.wrapper));
+    FatBinaryImages images(wrapper.magic == kWrapperMagic ? static_cast<const char*>(wrapper.data) : nullptr);
+    std::vector<char> image;
+    while (images.Next(&image)) binary.parameters.merge(ReadParameters(image.data(), image.size()));
+  }
+  const auto parameters = binary.parameters.find(found->name);
+  return parameters == binary.parameters.end() ? nullptr : &parameters->second;
+}
+
+int Kernels::ArchitectureOf(const void* function, int capability) {
+  std::lock_guard lock(mutex_);
+  const Function* found = FindLocked(function);
+  if (found == nullptr) return capability;
+  FatBinary& binary = *found->fat_binary;
   if (!binary.read) {
     binary.architectures = ReadArchitectures(binary.wrapper);
     binary.read = true;

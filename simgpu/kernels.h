@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "simgpu/control_kernels.h"
+#include "simgpu/kernel_parameters.h"
 
 namespace oomtrace::simgpu {
 
@@ -32,6 +33,13 @@ class Kernels {
   // there is if all are above; `capability` if the function was never registered.
   int ArchitectureOf(const void* function, int capability);
 
+  // Its mangled name, as the fat binary's registration gave it; "" where it was never registered.
+  const char* NameOf(const void* function);
+
+  // Of a function, or of a handle that stands for one; nullptr: not known. The first question about a fat binary
+  // decompresses it.
+  const KernelParameters* ParametersOf(const void* function);
+
   // What to do when it is launched, nullptr: nothing. See control_kernels.h.
   ControlKernel ControlKernelOf(const void* function);
 
@@ -44,11 +52,20 @@ class Kernels {
     const void* wrapper = nullptr;
     std::vector<int> architectures;
     bool read = false;
+    bool parameters_read = false;
+    ParameterTable parameters;
   };
 
   std::mutex mutex_;
   std::deque<FatBinary> fat_binaries_;
-  std::vector<std::pair<const void*, FatBinary*>> functions_;
+  struct Function {
+    const void* address;
+    FatBinary* fat_binary;
+    const char* name;
+  };
+  const Function* FindLocked(const void* function);
+
+  std::vector<Function> functions_;
   bool sorted_ = true;
   std::map<const void*, std::pair<size_t, void*>> variables_;
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "simgpu/activity.h"
 #include "simgpu/torch_blocks.h"
 
 namespace oomtrace::simgpu {
@@ -52,6 +53,7 @@ Refusal Machine::RequireContext(int index) {
   FindTorchAllocatorReport();
   if (!memory.BookContext()) return Refusal::kOutOfMemory;
   context_existed.store(true, std::memory_order_relaxed);
+  CreateContext(index);
   Log("device %d: context of %lld bytes", index, static_cast<long long>(settings_.memory.context));
   return Refusal::kNone;
 }

@@ -62,6 +62,12 @@ bool MemoryPool::Owns(uintptr_t address) const {
   return allocations_.contains(address);
 }
 
+size_t MemoryPool::SizeOf(uintptr_t address) const {
+  std::lock_guard lock(mutex_);
+  const auto it = allocations_.find(address);
+  return it == allocations_.end() ? 0 : it->second;
+}
+
 void MemoryPool::Trim(size_t keep) {
   std::lock_guard lock(mutex_);
   TrimLocked(keep);

@@ -25,6 +25,7 @@ class MemoryPool {
   uintptr_t Allocate(size_t bytes);  // 0: no room
   bool Free(uintptr_t address);      // false: not from this pool
   bool Owns(uintptr_t address) const;
+  size_t SizeOf(uintptr_t address) const;  // 0: not from this pool
   // Keeps at least `keep` bytes.
   void Trim(size_t keep);
   // A synchronization: Trim() to the threshold.

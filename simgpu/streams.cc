@@ -95,6 +95,7 @@ uint64_t Streams::BeginCapture(uintptr_t stream) {
   std::lock_guard lock(mutex_);
   const auto [it, fresh] = captures_.try_emplace(stream, next_capture_);
   if (!fresh) return 0;
+  capturing_.fetch_add(1);
   return next_capture_++;
 }
 
@@ -102,6 +103,7 @@ bool Streams::EndCapture(uintptr_t stream) {
   std::lock_guard lock(mutex_);
   const auto it = captures_.find(stream);
   if (it == captures_.end()) return false;
+  capturing_.fetch_sub(1);
   std::erase_if(captures_, [id = it->second](const auto& entry) { return entry.second == id; });
   return true;
 }

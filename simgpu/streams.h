@@ -4,6 +4,7 @@
 // Handles are opaque numbers. One for the process. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -27,6 +28,8 @@ class Streams {
   // Host time between two records, in milliseconds. False: one was never recorded.
   bool Elapsed(uintptr_t start, uintptr_t end, float* milliseconds) const;
 
+  // Whether any stream is being captured: one load.
+  static bool Capturing() { return capturing_.load(std::memory_order_relaxed) > 0; }
   // The capture's id, 0: not capturing.
   uint64_t CaptureOf(uintptr_t stream) const;
   uint64_t BeginCapture(uintptr_t stream);  // 0: it already is
@@ -37,6 +40,8 @@ class Streams {
     int64_t recorded_ns = -1;
     uint64_t capture = 0;
   };
+
+  static inline std::atomic<int> capturing_{0};
 
   mutable std::mutex mutex_;
   std::map<uintptr_t, int> streams_;  // -> priority

@@ -2,6 +2,8 @@
 //
 // Declared here and not through NVIDIA's header, which comes with a 500 MB wheel: enumerations are passed as int,
 // opaque handles as void*.
+#include "simgpu/api/cublas.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -23,6 +25,7 @@ constexpr int kLtVersion = 130100;  // 13.1.0, what the torch 2.11 wheel is buil
 struct Modes {
   int pointer = 0;  // CUBLAS_POINTER_MODE_HOST
   int math = 0;     // CUBLAS_DEFAULT_MATH
+  void* stream = nullptr;
 };
 
 std::mutex mutex;
@@ -51,7 +54,22 @@ static_assert(sizeof(HeuristicResult) == 96);
 
 }  // namespace
 
+namespace oomtrace::simgpu {
+
+void* CublasStream(void* handle) {
+  std::lock_guard lock(mutex);
+  return ModesOf(handle).stream;
+}
+
+}  // namespace oomtrace::simgpu
+
 SIMGPU_API int cublasCreate_v2(void** handle) { return NewOpaque(handle); }
+
+SIMGPU_API int cublasSetStream_v2(void* handle, void* stream) {
+  std::lock_guard lock(mutex);
+  ModesOf(handle).stream = stream;
+  return kSuccess;
+}
 
 SIMGPU_API int cublasGetPointerMode_v2(void* handle, int* mode) {
   std::lock_guard lock(mutex);

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "simgpu/activity.h"
 #include "simgpu/address_space.h"
 #include "simgpu/api/driver.h"
 #include "simgpu/api/runtime.h"
@@ -22,8 +23,12 @@ CUresult AllocateOn(CUdeviceptr* address, cudaError_t (*allocate)(void**, size_t
   return Driver(error);
 }
 
-CUresult FillElements(CUdeviceptr to, const void* element, size_t element_bytes, size_t count) {
+CUresult FillElements(CUdeviceptr to, const void* element, size_t element_bytes, size_t count,
+                      CUstream stream = nullptr) {
   SIMGPU_REQUIRE_DRIVER_CONTEXT();
+  const ApiCall call(kDriverApi, CUPTI_DRIVER_TRACE_CBID_cuMemsetD8Async, "cuMemset");
+  RunFill(Pointer(to), *static_cast<const unsigned char*>(element), element_bytes * count,
+          reinterpret_cast<uintptr_t>(stream));
   unsigned char bytes[4];
   std::memcpy(bytes, element, element_bytes);
   bool uniform = true;
@@ -110,51 +115,51 @@ SIMGPU_API CUresult cuMemcpy(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   return Driver(cudaMemcpy(Pointer(to), Pointer(from), bytes, cudaMemcpyDefault));
 }
 
-SIMGPU_API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
-  return cuMemcpy(to, from, bytes);
+SIMGPU_API CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
+  return Driver(cudaMemcpyAsync(Pointer(to), Pointer(from), bytes, cudaMemcpyDefault, Stream(stream)));
 }
 
 SIMGPU_API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
   return Driver(cudaMemcpy(Pointer(to), from, bytes, cudaMemcpyHostToDevice));
 }
 
-SIMGPU_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream) {
-  return cuMemcpyHtoD_v2(to, from, bytes);
+SIMGPU_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, size_t bytes, CUstream stream) {
+  return Driver(cudaMemcpyAsync(Pointer(to), from, bytes, cudaMemcpyHostToDevice, Stream(stream)));
 }
 
 SIMGPU_API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
   return Driver(cudaMemcpy(to, Pointer(from), bytes, cudaMemcpyDeviceToHost));
 }
 
-SIMGPU_API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream) {
-  return cuMemcpyDtoH_v2(to, from, bytes);
+SIMGPU_API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, CUstream stream) {
+  return Driver(cudaMemcpyAsync(to, Pointer(from), bytes, cudaMemcpyDeviceToHost, Stream(stream)));
 }
 
 SIMGPU_API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
   return Driver(cudaMemcpy(Pointer(to), Pointer(from), bytes, cudaMemcpyDeviceToDevice));
 }
 
-SIMGPU_API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
-  return cuMemcpyDtoD_v2(to, from, bytes);
+SIMGPU_API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
+  return Driver(cudaMemcpyAsync(Pointer(to), Pointer(from), bytes, cudaMemcpyDeviceToDevice, Stream(stream)));
 }
 
 SIMGPU_API CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t count) {
   return FillElements(to, &value, sizeof value, count);
 }
-SIMGPU_API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream) {
-  return FillElements(to, &value, sizeof value, count);
+SIMGPU_API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream stream) {
+  return FillElements(to, &value, sizeof value, count, stream);
 }
 SIMGPU_API CUresult cuMemsetD16_v2(CUdeviceptr to, unsigned short value, size_t count) {
   return FillElements(to, &value, sizeof value, count);
 }
-SIMGPU_API CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t count, CUstream) {
-  return FillElements(to, &value, sizeof value, count);
+SIMGPU_API CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t count, CUstream stream) {
+  return FillElements(to, &value, sizeof value, count, stream);
 }
 SIMGPU_API CUresult cuMemsetD32_v2(CUdeviceptr to, unsigned int value, size_t count) {
   return FillElements(to, &value, sizeof value, count);
 }
-SIMGPU_API CUresult cuMemsetD32Async(CUdeviceptr to, unsigned int value, size_t count, CUstream) {
-  return FillElements(to, &value, sizeof value, count);
+SIMGPU_API CUresult cuMemsetD32Async(CUdeviceptr to, unsigned int value, size_t count, CUstream stream) {
+  return FillElements(to, &value, sizeof value, count, stream);
 }
 
 SIMGPU_API CUresult cuPointerGetAttribute(void* value, CUpointer_attribute attribute, CUdeviceptr address) {

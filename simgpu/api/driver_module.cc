@@ -1,4 +1,4 @@
-// CUDA driver: modules, functions, launches, streams and events. A module is a number; its kernels do nothing.
+// CUDA driver: modules, functions, launches, streams and events. Kernels do nothing.
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
@@ -7,8 +7,12 @@
 #include <string>
 #include <utility>
 
+#include "simgpu/activity.h"
 #include "simgpu/api/driver.h"
 #include "simgpu/api/runtime.h"
+#include "simgpu/kernels.h"
+#include "simgpu/loaded_kernels.h"
+#include "simgpu/streams.h"
 
 using namespace oomtrace::simgpu;
 
@@ -23,6 +27,31 @@ template <typename Handle>
 CUresult Give(Handle* handle) {
   SIMGPU_REQUIRE_DRIVER_CONTEXT();
   *handle = Opaque<Handle>();
+  return CUDA_SUCCESS;
+}
+
+// A module, or a library: one thing here.
+template <typename Handle>
+CUresult GiveModule(Handle* handle, const void* image) {
+  SIMGPU_REQUIRE_DRIVER_CONTEXT();
+  *handle = reinterpret_cast<Handle>(LoadedKernels::Get().Load(image));
+  return CUDA_SUCCESS;
+}
+
+struct Extent {
+  unsigned int x, y, z;
+};
+
+CUresult Launch(CUfunction function, Extent grid, Extent block, unsigned int shared_bytes, CUstream stream) {
+  SIMGPU_REQUIRE_DRIVER_CONTEXT();
+  const ApiCall call(kDriverApi, CUPTI_DRIVER_TRACE_CBID_cuLaunchKernel, "cuLaunchKernel");
+  if (CuptiSession::Watched() || Streams::Capturing()) {
+    RunKernel({.name = LoadedKernels::Get().NameOf(reinterpret_cast<uintptr_t>(function)),
+               .grid = {grid.x, grid.y, grid.z},
+               .block = {block.x, block.y, block.z},
+               .shared_bytes = shared_bytes},
+              reinterpret_cast<uintptr_t>(stream));
+  }
   return CUDA_SUCCESS;
 }
 
@@ -43,16 +72,20 @@ void* GlobalOf(CUmodule module, const char* name) {
 
 }  // namespace
 
-SIMGPU_API CUresult cuModuleLoad(CUmodule* module, const char*) { return Give(module); }
-SIMGPU_API CUresult cuModuleLoadData(CUmodule* module, const void*) { return Give(module); }
-SIMGPU_API CUresult cuModuleLoadFatBinary(CUmodule* module, const void*) { return Give(module); }
+SIMGPU_API CUresult cuModuleLoad(CUmodule* module, const char*) { return GiveModule(module, nullptr); }
+SIMGPU_API CUresult cuModuleLoadData(CUmodule* module, const void* image) { return GiveModule(module, image); }
+SIMGPU_API CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image) { return GiveModule(module, image); }
 SIMGPU_API CUresult cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }
 
-SIMGPU_API CUresult cuModuleLoadDataEx(CUmodule* module, const void*, unsigned int, CUjit_option*, void**) {
-  return Give(module);
+SIMGPU_API CUresult cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned int, CUjit_option*, void**) {
+  return GiveModule(module, image);
 }
 
-SIMGPU_API CUresult cuModuleGetFunction(CUfunction* function, CUmodule, const char*) { return Give(function); }
+SIMGPU_API CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
+  SIMGPU_REQUIRE_DRIVER_CONTEXT();
+  *function = reinterpret_cast<CUfunction>(LoadedKernels::Get().Function(reinterpret_cast<uintptr_t>(module), name));
+  return CUDA_SUCCESS;
+}
 
 SIMGPU_API CUresult cuModuleGetGlobal_v2(CUdeviceptr* address, size_t* bytes, CUmodule module, const char* name) {
   if (address != nullptr) *address = reinterpret_cast<CUdeviceptr>(GlobalOf(module, name));
@@ -65,14 +98,22 @@ SIMGPU_API CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode* mode) {
   return CUDA_SUCCESS;
 }
 
-SIMGPU_API CUresult cuLibraryLoadData(CUlibrary* library, const void*, CUjit_option*, void**, unsigned int,
+SIMGPU_API CUresult cuLibraryLoadData(CUlibrary* library, const void* image, CUjit_option*, void**, unsigned int,
                                       CUlibraryOption*, void**, unsigned int) {
-  return Give(library);
+  return GiveModule(library, image);
 }
 
 SIMGPU_API CUresult cuLibraryUnload(CUlibrary) { return CUDA_SUCCESS; }
-SIMGPU_API CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary, const char*) { return Give(kernel); }
-SIMGPU_API CUresult cuLibraryGetModule(CUmodule* module, CUlibrary) { return Give(module); }
+SIMGPU_API CUresult cuLibraryGetKernel(CUkernel* kernel, CUlibrary library, const char* name) {
+  SIMGPU_REQUIRE_DRIVER_CONTEXT();
+  *kernel = reinterpret_cast<CUkernel>(LoadedKernels::Get().Function(reinterpret_cast<uintptr_t>(library), name));
+  return CUDA_SUCCESS;
+}
+
+SIMGPU_API CUresult cuLibraryGetModule(CUmodule* module, CUlibrary library) {
+  *module = reinterpret_cast<CUmodule>(library);
+  return CUDA_SUCCESS;
+}
 
 SIMGPU_API CUresult cuKernelGetFunction(CUfunction* function, CUkernel kernel) {
   *function = reinterpret_cast<CUfunction>(kernel);
@@ -122,27 +163,43 @@ SIMGPU_API CUresult cuKernelGetAttribute(int* value, CUfunction_attribute attrib
   return cuFuncGetAttribute(value, attribute, reinterpret_cast<CUfunction>(kernel));
 }
 
+// A function is one of a loaded module, or of a library's own code (the runtime's handles are addresses).
+SIMGPU_API CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t* offset, size_t* bytes) {
+  const KernelParameters* parameters = LoadedKernels::Get().ParametersOf(reinterpret_cast<uintptr_t>(function));
+  if (parameters == nullptr) parameters = Kernels::Get().ParametersOf(function);
+  if (parameters == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+  if (index >= parameters->size()) return CUDA_ERROR_INVALID_VALUE;
+  *offset = (*parameters)[index].offset;
+  if (bytes != nullptr) *bytes = (*parameters)[index].size;
+  return CUDA_SUCCESS;
+}
+
+SIMGPU_API CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t* offset, size_t* bytes) {
+  return cuFuncGetParamInfo(reinterpret_cast<CUfunction>(kernel), index, offset, bytes);
+}
+
 SIMGPU_API CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
 SIMGPU_API CUresult cuFuncSetCacheConfig(CUfunction, CUfunc_cache) { return CUDA_SUCCESS; }
 SIMGPU_API CUresult cuFuncLoad(CUfunction) { return CUDA_SUCCESS; }
 
 SIMGPU_API CUresult cuFuncGetModule(CUmodule* module, CUfunction) { return Give(module); }
 
-SIMGPU_API CUresult cuLaunchKernel(CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int,
-                                   unsigned int, unsigned int, CUstream, void**, void**) {
-  SIMGPU_REQUIRE_DRIVER_CONTEXT();
-  return CUDA_SUCCESS;
+SIMGPU_API CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
+                                   unsigned int block_x, unsigned int block_y, unsigned int block_z,
+                                   unsigned int shared_bytes, CUstream stream, void**, void**) {
+  return Launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, stream);
 }
 
-SIMGPU_API CUresult cuLaunchKernelEx(const CUlaunchConfig*, CUfunction, void**, void**) {
-  SIMGPU_REQUIRE_DRIVER_CONTEXT();
-  return CUDA_SUCCESS;
+SIMGPU_API CUresult cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void**, void**) {
+  return Launch(function, {config->gridDimX, config->gridDimY, config->gridDimZ},
+                {config->blockDimX, config->blockDimY, config->blockDimZ}, config->sharedMemBytes, config->hStream);
 }
 
-SIMGPU_API CUresult cuLaunchCooperativeKernel(CUfunction, unsigned int, unsigned int, unsigned int, unsigned int,
-                                              unsigned int, unsigned int, unsigned int, CUstream, void**) {
-  SIMGPU_REQUIRE_DRIVER_CONTEXT();
-  return CUDA_SUCCESS;
+SIMGPU_API CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y,
+                                              unsigned int grid_z, unsigned int block_x, unsigned int block_y,
+                                              unsigned int block_z, unsigned int shared_bytes, CUstream stream,
+                                              void**) {
+  return Launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, stream);
 }
 
 SIMGPU_API CUresult cuLaunchHostFunc(CUstream, CUhostFn function, void* data) {

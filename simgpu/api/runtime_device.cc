@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "simgpu/activity.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
 
@@ -255,6 +256,8 @@ SIMGPU_API cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* id) {
 }
 
 SIMGPU_API cudaError_t cudaDeviceSynchronize() {
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaDeviceSynchronize_v3020, "cudaDeviceSynchronize");
+  WaitForActivity();
   SIMGPU_REQUIRE_CONTEXT();
   SettlePools();
   return Return(cudaSuccess);

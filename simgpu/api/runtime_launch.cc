@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "simgpu/activity.h"
 #include "simgpu/address_space.h"
 #include "simgpu/api/entry_points.h"
 #include "simgpu/api/runtime.h"
 #include "simgpu/contents.h"
 #include "simgpu/kernels.h"
+#include "simgpu/streams.h"
 
 using namespace oomtrace::simgpu;
 
@@ -23,6 +25,21 @@ thread_local LaunchConfiguration pushed;
 // Registers of a kernel: nobody here compiles one. 32 lets every block size up to the maximum fit.
 constexpr int kRegisters = 32;
 constexpr int kThreadsPerBlock = 1024;
+
+cudaError_t Launch(const void* function, dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
+                   cudaStream_t stream) {
+  SIMGPU_REQUIRE_CONTEXT();
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaLaunchKernel_v7000, "cudaLaunchKernel");
+  if (CuptiSession::Watched() || Streams::Capturing()) {
+    RunKernel({.name = Kernels::Get().NameOf(function),
+               .grid = {grid.x, grid.y, grid.z},
+               .block = {block.x, block.y, block.z},
+               .shared_bytes = static_cast<uint32_t>(shared_bytes)},
+              reinterpret_cast<uintptr_t>(stream));
+  }
+  if (const ControlKernel kernel = Kernels::Get().ControlKernelOf(function)) kernel(arguments);
+  return Return(cudaSuccess);
+}
 
 int Capability() {
   const GpuModel& gpu = *Machine::Get().settings().gpu;
@@ -68,26 +85,24 @@ SIMGPU_API cudaError_t __cudaGetKernel(cudaKernel_t* kernel, const void* functio
   return Return(cudaSuccess);
 }
 
-SIMGPU_API cudaError_t cudaLaunchKernel(const void* function, dim3, dim3, void** arguments, size_t, cudaStream_t) {
-  SIMGPU_REQUIRE_CONTEXT();
-  if (const ControlKernel kernel = Kernels::Get().ControlKernelOf(function)) kernel(arguments);
-  return Return(cudaSuccess);
+SIMGPU_API cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments,
+                                        size_t shared_bytes, cudaStream_t stream) {
+  return Launch(function, grid, block, arguments, shared_bytes, stream);
 }
 
 // __cudaGetKernel makes the handle from the function's address.
 SIMGPU_API cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments,
                                           size_t shared_bytes, cudaStream_t stream) {
-  return cudaLaunchKernel(kernel, grid, block, arguments, shared_bytes, stream);
+  return Launch(kernel, grid, block, arguments, shared_bytes, stream);
 }
 
 SIMGPU_API cudaError_t cudaLaunchCooperativeKernel(const void* function, dim3 grid, dim3 block, void** arguments,
                                                    size_t shared_bytes, cudaStream_t stream) {
-  return cudaLaunchKernel(function, grid, block, arguments, shared_bytes, stream);
+  return Launch(function, grid, block, arguments, shared_bytes, stream);
 }
 
-SIMGPU_API cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t*, const void*, void**) {
-  SIMGPU_REQUIRE_CONTEXT();
-  return Return(cudaSuccess);
+SIMGPU_API cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
+  return Launch(function, config->gridDim, config->blockDim, arguments, config->dynamicSmemBytes, config->stream);
 }
 
 SIMGPU_API cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
@@ -97,6 +112,21 @@ SIMGPU_API cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, con
   attributes->numRegs = kRegisters;
   attributes->ptxVersion = attributes->binaryVersion = Kernels::Get().ArchitectureOf(function, Capability());
   attributes->maxDynamicSharedSizeBytes = 48 << 10;
+  return Return(cudaSuccess);
+}
+
+// Past the last parameter a real runtime answers cudaErrorInvalidValue, by which callers count them.
+SIMGPU_API cudaError_t cudaFuncGetParamInfo(const void* function, size_t index, size_t* offset, size_t* bytes) {
+  const KernelParameters* parameters = Kernels::Get().ParametersOf(function);
+  if (parameters == nullptr) return Return(cudaErrorInvalidDeviceFunction);
+  if (index >= parameters->size()) return Return(cudaErrorInvalidValue);
+  *offset = (*parameters)[index].offset;
+  if (bytes != nullptr) *bytes = (*parameters)[index].size;
+  return Return(cudaSuccess);
+}
+
+SIMGPU_API cudaError_t cudaGetFuncBySymbol(cudaFunction_t* handle, const void* function) {
+  *handle = static_cast<cudaFunction_t>(const_cast<void*>(function));
   return Return(cudaSuccess);
 }
 

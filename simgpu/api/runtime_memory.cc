@@ -2,6 +2,7 @@
 #include <cstring>
 #include <new>
 
+#include "simgpu/activity.h"
 #include "simgpu/address_space.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
@@ -42,6 +43,22 @@ namespace {
 // Rows of device memory start at multiples of this (texturePitchAlignment of every current card).
 constexpr size_t kPitch = 512;
 
+uintptr_t Number(cudaStream_t stream) { return reinterpret_cast<uintptr_t>(stream); }
+
+cudaError_t Copy(void* to, const void* from, size_t bytes, cudaStream_t stream, bool asynchronous) {
+  SIMGPU_REQUIRE_CONTEXT();
+  RunCopy(to, from, bytes, Number(stream), asynchronous);
+  CopyBytes(to, from, bytes);
+  return Return(cudaSuccess);
+}
+
+cudaError_t Fill(void* to, int value, size_t bytes, cudaStream_t stream) {
+  SIMGPU_REQUIRE_CONTEXT();
+  RunFill(to, value, bytes, Number(stream));
+  FillBytes(to, value, bytes);
+  return Return(cudaSuccess);
+}
+
 cudaError_t CopyRows(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height) {
   if (width > to_pitch || width > from_pitch) return Return(cudaErrorInvalidPitchValue);
   for (size_t row = 0; row < height; ++row) {
@@ -54,6 +71,7 @@ cudaError_t CopyRows(void* to, size_t to_pitch, const void* from, size_t from_pi
 
 SIMGPU_API cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   SIMGPU_REQUIRE_CONTEXT();
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMalloc_v3020, "cudaMalloc");
   if (pointer == nullptr) return Return(cudaErrorInvalidValue);
   *pointer = nullptr;
   if (bytes == 0) return Return(cudaSuccess);
@@ -61,6 +79,12 @@ SIMGPU_API cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   const uintptr_t address = memory.Allocate(bytes);
   Log("cudaMalloc(%zu) = %#zx, free %lld", bytes, address, static_cast<long long>(memory.free()));
   if (address == 0) return Return(cudaErrorMemoryAllocation);
+  ChangeMemory({.allocation = true,
+                .kind = CUPTI_ACTIVITY_MEMORY_KIND_DEVICE,
+                .address = address,
+                .bytes = bytes,
+                .device = Machine::current_device()},
+               __builtin_return_address(0));
   *pointer = reinterpret_cast<void*>(address);
   return Return(cudaSuccess);
 }
@@ -75,6 +99,14 @@ SIMGPU_API cudaError_t cudaMallocManaged(void** pointer, size_t bytes, unsigned 
   if (bytes == 0) return Return(cudaErrorInvalidValue);
   // Managed memory takes device pages only when a kernel touches it, and kernels touch nothing here.
   const uintptr_t address = AddressSpace::Get().Map(bytes, MemoryKind::kManaged, Machine::current_device());
+  if (address != 0) {
+    ChangeMemory({.allocation = true,
+                  .kind = CUPTI_ACTIVITY_MEMORY_KIND_MANAGED,
+                  .address = address,
+                  .bytes = bytes,
+                  .device = Machine::current_device()},
+                 __builtin_return_address(0));
+  }
   *pointer = reinterpret_cast<void*>(address);
   return Return(address == 0 ? cudaErrorMemoryAllocation : cudaSuccess);
 }
@@ -82,17 +114,31 @@ SIMGPU_API cudaError_t cudaMallocManaged(void** pointer, size_t bytes, unsigned 
 SIMGPU_API cudaError_t cudaFree(void* pointer) {
   SIMGPU_REQUIRE_CONTEXT();
   if (pointer == nullptr) return Return(cudaSuccess);
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaFree_v3020, "cudaFree");
   const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
   const std::optional<AddressRange> range = AddressSpace::Get().Find(pointer);
   if (!range) return Return(cudaErrorInvalidValue);
   if (range->kind == MemoryKind::kManaged && range->base == address) {
+    ChangeMemory({.allocation = false,
+                  .kind = CUPTI_ACTIVITY_MEMORY_KIND_MANAGED,
+                  .address = address,
+                  .bytes = range->bytes,
+                  .device = range->device},
+                 __builtin_return_address(0));
     Contents::Get().Drop(pointer, range->bytes);
     AddressSpace::Get().Unmap(address, MemoryKind::kManaged);
     return Return(cudaSuccess);
   }
   if (range->kind != MemoryKind::kDevice) return Return(cudaErrorInvalidValue);
   DeviceMemory& memory = Machine::Get().device(range->device);
+  const auto allocation = memory.Find(address);
   if (!memory.Free(address) && !FreeToPool(address)) return Return(cudaErrorInvalidValue);
+  ChangeMemory({.allocation = false,
+                .kind = CUPTI_ACTIVITY_MEMORY_KIND_DEVICE,
+                .address = address,
+                .bytes = allocation ? allocation->bytes : range->bytes,
+                .device = range->device},
+               __builtin_return_address(0));
   Log("cudaFree(%#zx), free %lld", address, static_cast<long long>(memory.free()));
   return Return(cudaSuccess);
 }
@@ -175,42 +221,49 @@ SIMGPU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attribute
 }
 
 SIMGPU_API cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
-  SIMGPU_REQUIRE_CONTEXT();
-  CopyBytes(to, from, bytes);
-  return Return(cudaSuccess);
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpy_v3020, "cudaMemcpy");
+  return Copy(to, from, bytes, nullptr, false);
 }
 
-SIMGPU_API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
+SIMGPU_API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyAsync_v3020, "cudaMemcpyAsync");
+  return Copy(to, from, bytes, stream, true);
 }
 
 SIMGPU_API cudaError_t cudaMemcpyPeer(void* to, int, const void* from, int, size_t bytes) {
-  return cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToDevice);
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyPeer_v4000, "cudaMemcpyPeer");
+  return Copy(to, from, bytes, nullptr, false);
 }
 
-SIMGPU_API cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToDevice);
+SIMGPU_API cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpyPeerAsync_v4000, "cudaMemcpyPeerAsync");
+  return Copy(to, from, bytes, stream, true);
 }
 
 SIMGPU_API cudaError_t cudaMemcpy2D(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
                                     size_t height, cudaMemcpyKind) {
   SIMGPU_REQUIRE_CONTEXT();
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpy2D_v3020, "cudaMemcpy2D");
+  RunCopy(to, from, width * height, 0, false);
   return CopyRows(to, to_pitch, from, from_pitch, width, height);
 }
 
 SIMGPU_API cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
-                                         size_t height, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy2D(to, to_pitch, from, from_pitch, width, height, kind);
+                                         size_t height, cudaMemcpyKind, cudaStream_t stream) {
+  SIMGPU_REQUIRE_CONTEXT();
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemcpy2DAsync_v3020, "cudaMemcpy2DAsync");
+  RunCopy(to, from, width * height, Number(stream), true);
+  return CopyRows(to, to_pitch, from, from_pitch, width, height);
 }
 
 SIMGPU_API cudaError_t cudaMemset(void* to, int value, size_t bytes) {
-  SIMGPU_REQUIRE_CONTEXT();
-  FillBytes(to, value, bytes);
-  return Return(cudaSuccess);
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemset_v3020, "cudaMemset");
+  return Fill(to, value, bytes, nullptr);
 }
 
-SIMGPU_API cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  return cudaMemset(to, value, bytes);
+SIMGPU_API cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMemsetAsync_v3020, "cudaMemsetAsync");
+  return Fill(to, value, bytes, stream);
 }
 
 SIMGPU_API cudaError_t cudaMemAdvise(const void*, size_t, cudaMemoryAdvise, cudaMemLocation) {

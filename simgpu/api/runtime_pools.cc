@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "simgpu/activity.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
 
@@ -42,12 +43,34 @@ MemoryPool* FromHandle(cudaMemPool_t handle) {
   return nullptr;
 }
 
-cudaError_t AllocateFrom(MemoryPool& pool, void** pointer, size_t bytes) {
+void Tell(MemoryPool& pool, bool allocation, uint64_t address, uint64_t bytes, const void* caller) {
+  if (!CuptiSession::Watched()) return;
+  ChangeMemory({.allocation = allocation,
+                .kind = CUPTI_ACTIVITY_MEMORY_KIND_DEVICE,
+                .address = address,
+                .bytes = bytes,
+                .device = pool.device(),
+                .asynchronous = true,
+                .pool = reinterpret_cast<uintptr_t>(&pool),
+                .pool_reserved = pool.reserved(),
+                .pool_used = pool.used(),
+                .pool_threshold = pool.threshold()},
+               caller);
+}
+
+void Tell(MemoryPool& pool, CUpti_ActivityMemoryPoolOperationType operation) {
+  ChangePool(operation, reinterpret_cast<uintptr_t>(&pool), pool.device(), pool.reserved(), pool.used(),
+             pool.threshold());
+}
+
+cudaError_t AllocateFrom(MemoryPool& pool, void** pointer, size_t bytes, const void* caller) {
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaMallocAsync_v11020, "cudaMallocAsync");
   *pointer = nullptr;
   if (bytes == 0) return Return(cudaSuccess);
   const uintptr_t address = pool.Allocate(bytes);
   Log("cudaMallocAsync(%zu) = %#zx", bytes, address);
   if (address == 0) return Return(cudaErrorMemoryAllocation);
+  Tell(pool, true, address, bytes, caller);
   *pointer = reinterpret_cast<void*>(address);
   return Return(cudaSuccess);
 }
@@ -67,7 +90,12 @@ MemoryPool& CurrentPool(int device) {
 bool FreeToPool(uintptr_t address) {
   Pools& pools = AllPools();
   std::lock_guard lock(pools.mutex);
-  return std::any_of(pools.all.begin(), pools.all.end(), [&](const auto& pool) { return pool->Free(address); });
+  return std::any_of(pools.all.begin(), pools.all.end(), [&](const auto& pool) {
+    const size_t bytes = pool->SizeOf(address);
+    if (bytes == 0 || !pool->Free(address)) return false;
+    Tell(*pool, false, address, bytes, nullptr);
+    return true;
+  });
 }
 
 void SettlePools() {
@@ -80,13 +108,14 @@ void SettlePools() {
 
 SIMGPU_API cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t) {
   SIMGPU_REQUIRE_CONTEXT();
-  return AllocateFrom(CurrentPool(Machine::current_device()), pointer, bytes);
+  return AllocateFrom(CurrentPool(Machine::current_device()), pointer, bytes, __builtin_return_address(0));
 }
 
 SIMGPU_API cudaError_t cudaMallocFromPoolAsync(void** pointer, size_t bytes, cudaMemPool_t handle, cudaStream_t) {
   SIMGPU_REQUIRE_CONTEXT();
   MemoryPool* pool = FromHandle(handle);
-  return pool == nullptr ? Return(cudaErrorInvalidValue) : AllocateFrom(*pool, pointer, bytes);
+  return pool == nullptr ? Return(cudaErrorInvalidValue)
+                         : AllocateFrom(*pool, pointer, bytes, __builtin_return_address(0));
 }
 
 SIMGPU_API cudaError_t cudaFreeAsync(void* pointer, cudaStream_t) {
@@ -124,6 +153,7 @@ SIMGPU_API cudaError_t cudaMemPoolCreate(cudaMemPool_t* handle, const cudaMemPoo
   std::lock_guard lock(pools.mutex);
   pools.all.push_back(std::make_unique<MemoryPool>(Machine::Get().device(device), device));
   *handle = Handle(*pools.all.back());
+  Tell(*pools.all.back(), CUPTI_ACTIVITY_MEMORY_POOL_OPERATION_TYPE_CREATED);
   return Return(cudaSuccess);
 }
 
@@ -136,6 +166,7 @@ SIMGPU_API cudaError_t cudaMemPoolDestroy(cudaMemPool_t handle) {
   for (size_t i = 0; i < pools.current.size(); ++i) {
     if (pools.current[i] == it->get()) pools.current[i] = pools.all[i].get();
   }
+  Tell(**it, CUPTI_ACTIVITY_MEMORY_POOL_OPERATION_TYPE_DESTROYED);
   pools.all.erase(it);
   return Return(cudaSuccess);
 }
@@ -144,6 +175,7 @@ SIMGPU_API cudaError_t cudaMemPoolTrimTo(cudaMemPool_t handle, size_t keep) {
   MemoryPool* pool = FromHandle(handle);
   if (pool == nullptr) return Return(cudaErrorInvalidValue);
   pool->Trim(keep);
+  Tell(*pool, CUPTI_ACTIVITY_MEMORY_POOL_OPERATION_TYPE_TRIMMED);
   return Return(cudaSuccess);
 }
 

@@ -1,6 +1,7 @@
 // CUDA runtime: streams, events, capture into graphs.
 #include <utility>
 
+#include "simgpu/activity.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
 #include "simgpu/streams.h"
@@ -52,6 +53,8 @@ SIMGPU_API cudaError_t cudaStreamGetDevice(cudaStream_t, int* device) {
 
 SIMGPU_API cudaError_t cudaStreamSynchronize(cudaStream_t) {
   SIMGPU_REQUIRE_CONTEXT();
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaStreamSynchronize_v3020, "cudaStreamSynchronize");
+  WaitForActivity();
   SettlePools();
   return Return(cudaSuccess);
 }
@@ -104,6 +107,7 @@ SIMGPU_API cudaError_t cudaEventQuery(cudaEvent_t) { return Return(cudaSuccess);
 
 SIMGPU_API cudaError_t cudaEventSynchronize(cudaEvent_t) {
   SIMGPU_REQUIRE_CONTEXT();
+  WaitForActivity();
   SettlePools();
   return Return(cudaSuccess);
 }
@@ -119,8 +123,10 @@ SIMGPU_API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCap
 
 SIMGPU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
+  const uint64_t capture = Streams::Get().CaptureOf(Number(stream));
   if (!Streams::Get().EndCapture(Number(stream))) return Return(cudaErrorIllegalState);
   *graph = Opaque<cudaGraph_t>();
+  KeepCapture(capture, Number(*graph));
   return Return(cudaSuccess);
 }
 
@@ -154,8 +160,10 @@ SIMGPU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode
   return Return(cudaSuccess);
 }
 
-SIMGPU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t, unsigned long long) {
+SIMGPU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                                     unsigned long long) {
   *executable = Opaque<cudaGraphExec_t>();
+  KeepGraph(Number(graph), Number(*executable));
   return Return(cudaSuccess);
 }
 
@@ -170,7 +178,20 @@ SIMGPU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nod
   return Return(cudaSuccess);
 }
 
-SIMGPU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return Return(cudaSuccess); }
-SIMGPU_API cudaError_t cudaGraphDestroy(cudaGraph_t) { return Return(cudaSuccess); }
-SIMGPU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return Return(cudaSuccess); }
+SIMGPU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaGraphLaunch_v10000, "cudaGraphLaunch");
+  RunGraph(Number(executable), Number(stream));
+  return Return(cudaSuccess);
+}
+
+SIMGPU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  ForgetGraph(Number(graph));
+  return Return(cudaSuccess);
+}
+
+SIMGPU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  ForgetGraph(Number(executable));
+  return Return(cudaSuccess);
+}
+
 SIMGPU_API cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return Return(cudaSuccess); }

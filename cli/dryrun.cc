@@ -52,6 +52,9 @@ absl::StatusOr<RecordedRun> Prepare(const Options& options) {
   run.libraries.insert(run.libraries.end(), simulated->begin(), simulated->end());
   // Triton opens libcuda.so.1 by its path, past the preload.
   run.environment.Set("TRITON_LIBCUDA_PATH", installation->simulated_gpu.string());
+  // Kernels compile to nothing here: what CuPy and PyTorch would keep of them on disk must not reach a real GPU.
+  run.environment.Set("CUPY_CACHE_IN_MEMORY", "1");
+  run.environment.Set("USE_PYTORCH_KERNEL_CACHE", "0");
   return run;
 }
 

@@ -3,7 +3,7 @@
 # The status by which each library says "not supported".
 set(SIMGPU_NOT_SUPPORTED
   libcublas.so.13=15 libcublasLt.so.13=15 libcuda.so.1=801 libcudart.so.13=801 libcudnn.so.9=3000 libcufft.so.12=16
-  libcufile.so.0=5001 libcupti.so.13=27 libcusolver.so.12=9 libcusparse.so.12=10 libcusparseLt.so.0=10 libnccl.so.2=3
+  libcufile.so.0=5001 libcurand.so.10=201 libcupti.so.13=27 libcusolver.so.12=9 libcusparse.so.12=10 libcusparseLt.so.0=10 libnccl.so.2=3
   libnvidia-ml.so.1=3 libnvrtc.so.13=11 libnvshmem_host.so.3=1)
 
 function(simgpu_generate_stubs out)

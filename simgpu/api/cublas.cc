@@ -113,3 +113,13 @@ SIMGPU_API int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*,
   if (requested > 0) std::memset(results, 0, sizeof *results);
   return kSuccess;
 }
+
+SIMGPU_API int cublasGetStream_v2(void*, void** stream) {
+  *stream = nullptr;  // asked for only to put it back
+  return 0;
+}
+
+SIMGPU_API int cublasGetVersion_v2(void*, int* version) {
+  *version = 130002;  // 13.0.2, of CUDA 13.0
+  return 0;
+}

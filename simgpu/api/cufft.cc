@@ -17,3 +17,18 @@ SIMGPU_API int cufftXtMakePlanMany(int, int, long long*, long long*, long long, 
   *work_bytes = 0;
   return 0;
 }
+
+SIMGPU_API int cufftMakePlan1d(int, int, int, int, size_t* work_bytes) {
+  *work_bytes = 0;
+  return 0;
+}
+
+SIMGPU_API int cufftMakePlanMany(int, int, int*, int*, int, int, int*, int, int, int, int, size_t* work_bytes) {
+  *work_bytes = 0;
+  return 0;
+}
+
+SIMGPU_API int cufftGetVersion(int* version) {
+  *version = 12000;  // 12.0.0, of CUDA 13.0
+  return 0;
+}

@@ -91,6 +91,8 @@ void* FindDriverFunction(const char* name) {
   return dlsym(Self(), name);
 }
 
+void* FindOwnFunction(const char* name) { return Self() == nullptr ? nullptr : dlsym(Self(), name); }
+
 }  // namespace oomtrace::simgpu
 
 SIMGPU_API CUresult cuGetProcAddress_v2(const char* name, void** function, int, cuuint64_t,

@@ -36,6 +36,12 @@ int Zero(size_t* device_bytes, size_t* host_bytes) {
   return 0;
 }
 
+// Nobody asks which stream a handle uses but to put the same one back.
+int NoStream(void** stream) {
+  *stream = nullptr;
+  return 0;
+}
+
 }  // namespace
 
 #define HANDLE(name) \
@@ -64,11 +70,13 @@ HANDLE(cusolverDnCreate)
 HANDLE(cusolverDnCreateParams)
 HANDLE(cusolverDnCreateGesvdjInfo)
 HANDLE(cusolverDnCreateSyevjInfo)
+HANDLE(cusolverSpCreate)
 FOR_EACH_TYPE(SIZE_AFTER_5, cusolverDn, geqrf_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_5, cusolverDn, getrf_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_5, cusolverDn, potrf_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_4, cusolverDn, sytrf_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_3, cusolverDn, gesvd_bufferSize)
+FOR_EACH_TYPE(SIZE_AFTER_3, cusolverDn, gebrd_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_12, cusolverDn, gesvdj_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_11, cusolverDn, gesvdjBatched_bufferSize)
 FOR_EACH_TYPE(SIZE_AFTER_16, cusolverDn, gesvdaStridedBatched_bufferSize)
@@ -103,12 +111,25 @@ SIMGPU_API int cusolverDnXgeev_bufferSize(W, W, W, W, W, W, W, W, W, W, W, W, W,
   return Zero(device, host);
 }
 
+SIMGPU_API int cusolverDnGetStream(W, void** stream) { return NoStream(stream); }
+
+// libraryPropertyType: the version's three numbers. 12.0.4 is that of CUDA 13.0.
+SIMGPU_API int cusolverGetProperty(int property, int* value) {
+  constexpr int kVersion[] = {12, 0, 4};
+  if (property < 0 || property > 2) return 3;  // CUSOLVER_STATUS_INVALID_VALUE
+  *value = kVersion[property];
+  return 0;
+}
+
 HANDLE(cusparseCreate)
 HANDLE(cusparseCreateMatDescr)
 HANDLE(cusparseCreateCoo)
 HANDLE(cusparseCreateCsr)
 HANDLE(cusparseCreateDnMat)
 HANDLE(cusparseCreateDnVec)
+HANDLE(cusparseCreateSpVec)
+HANDLE(cusparseSpSM_createDescr)
+HANDLE(cusparseSpSV_createDescr)
 
 SIMGPU_API const char* cusparseGetErrorString(int status) {
   return status == 0 ? "CUSPARSE_STATUS_SUCCESS" : "CUSPARSE_STATUS_NOT_SUPPORTED";
@@ -118,3 +139,18 @@ SIMGPU_API int cusparseSDDMM_bufferSize(W, W, W, W, W, W, W, W, W, W, size_t* by
 SIMGPU_API int cusparseSpMV_bufferSize(W, W, W, W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
 SIMGPU_API int cusparseXcoosort_bufferSizeExt(W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
 SIMGPU_API int cusparseXcsrsort_bufferSizeExt(W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
+SIMGPU_API int cusparseXcscsort_bufferSizeExt(W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
+SIMGPU_API int cusparseSpVV_bufferSize(W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
+SIMGPU_API int cusparseSpSM_bufferSize(W, W, W, W, W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
+SIMGPU_API int cusparseSpSV_bufferSize(W, W, W, W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
+#define GTSV_SIZE(name) \
+  SIMGPU_API int name(W, W, W, W, W, W, W, W, size_t* bytes) { return Zero(bytes); }
+FOR_EACH_TYPE(GTSV_SIZE, cusparse, gtsv2_bufferSizeExt)
+FOR_EACH_TYPE(GTSV_SIZE, cusparse, gtsv2_nopivot_bufferSizeExt)
+FOR_EACH_TYPE(GTSV_SIZE, cusparse, gtsv2StridedBatch_bufferSizeExt)
+
+SIMGPU_API int cusparseGetStream(W, void** stream) { return NoStream(stream); }
+SIMGPU_API int cusparseGetVersion(W, int* version) {
+  *version = 12604;  // 12.6.4, of CUDA 13.0
+  return 0;
+}

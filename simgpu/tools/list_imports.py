@@ -2,6 +2,7 @@
 """Writes imports/<soname>.txt: every NVIDIA function that a PyTorch wheel links to or may look up by name.
 
     list_imports.py --torch .venv/lib/python3.11/site-packages/torch --cuda-include build/cuda/nvidia/cu13/include
+    list_imports.py --add .venv/lib/python3.11/site-packages/cupy_backends   # another package's, added to the lists
 
 Three sources: the undefined symbols of the wheel's libraries, the driver and runtime functions that the CUDA headers
 declare (extensions, Triton and c10 look these up by name), and the NVML and driver names that stand as strings in
@@ -17,6 +18,7 @@ import sys
 # Symbols without a version node name no library: the prefix tells, longest first.
 PREFIXES = [
     ("cusparseLt", "libcusparseLt.so.0"),
+    ("curand", "libcurand.so.10"),
     ("cusolver", "libcusolver.so.12"),
     ("cuFile", "libcufile.so.0"),
     ("nvshmem", "libnvshmem_host.so.3"),
@@ -65,23 +67,49 @@ def looked_up_names(library):
     return {s for s in strings.split() if re.fullmatch(r"nvml[A-Z]\w+", s)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--torch", required=True, type=pathlib.Path, help="the installed torch package")
-    parser.add_argument("--cuda-include", required=True, type=pathlib.Path, help="folder that holds cuda.h")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "imports")
-    options = parser.parse_args()
-    libraries = sorted(options.torch.glob("lib/*.so*")) + sorted(options.torch.glob("_C*.so"))
-    libraries = [library for library in libraries if library.is_file()]
-    if not libraries:
-        sys.exit(f"no libraries under {options.torch}/lib: --torch must name an installed torch package")
-
+def linked_functions(libraries):
+    """The NVIDIA functions that these libraries link to: a set of names for each soname."""
     lists = {}
     for library in libraries:
         for name, version in undefined_symbols(library):
             soname = library_of(name, version) if NVIDIA_NAME.match(name) else None
             if soname:
                 lists.setdefault(soname, set()).add(name)
+    return lists
+
+
+def write(folder, soname, names):
+    (folder / f"{soname}.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
+    print(f"{soname}: {len(names)}")
+
+
+def add(package, folder):
+    sonames = {soname for _, soname in PREFIXES} | {listed.stem for listed in folder.glob("*.txt")}
+    for soname, names in sorted(linked_functions(sorted(package.rglob("*.so"))).items()):
+        if soname not in sonames:
+            continue  # a library that has no simulation
+        known = folder / f"{soname}.txt"
+        write(folder, soname, names | set(known.read_text().split() if known.exists() else []))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch", type=pathlib.Path, help="the installed torch package")
+    parser.add_argument("--cuda-include", type=pathlib.Path, help="folder that holds cuda.h")
+    parser.add_argument("--add", type=pathlib.Path, help="an installed package whose imports are added to the lists")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "imports")
+    options = parser.parse_args()
+    if options.add:
+        return add(options.add, options.out)
+    if not options.torch or not options.cuda_include:
+        parser.error("give --torch and --cuda-include, or --add")
+    libraries = sorted(options.torch.glob("lib/*.so*")) + sorted(options.torch.glob("_C*.so"))
+    libraries = [library for library in libraries if library.is_file()]
+    if not libraries:
+        sys.exit(f"no libraries under {options.torch}/lib: --torch must name an installed torch package")
+
+    lists = linked_functions(libraries)
+    for library in libraries:
         for name in looked_up_names(library):
             lists.setdefault("libnvidia-ml.so.1", set()).add(name)
     lists.setdefault("libcuda.so.1", set()).update(declared_functions(options.cuda_include / "cuda.h", "CUresult"))
@@ -90,8 +118,7 @@ def main():
     )
     options.out.mkdir(exist_ok=True)
     for soname, names in sorted(lists.items()):
-        (options.out / f"{soname}.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
-        print(f"{soname}: {len(names)}")
+        write(options.out, soname, names)
 
 
 if __name__ == "__main__":

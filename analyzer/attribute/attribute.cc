@@ -170,6 +170,7 @@ void Attributor::Run() {
   for (size_t i = 0; i < timeline_.tensors.size(); ++i) {
     Tensor& tensor = timeline_.tensors[i];
     if (tensor.module.empty()) tensor.module = module_of_stack_[tensor.stack];
+    if (tensor.module.empty()) tensor.module = module_of_stack_[tensor.forward_stack];
     const Fate fate = fates_.Of(tensor);
     if (tensor.category == Category::kUnknown) {
       std::optional<Category> category = ByPlace(tensor, fate);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "analyzer/read/testing/trace_builder.h"
+#include "analyzer/timeline/queries.h"
 #include "analyzer/timeline/timeline_builder.h"
 
 namespace oomtrace {
@@ -80,6 +81,7 @@ class Script : public TraceBuilder {
     ADD_FAILURE() << "no tensor at " << address;
     return timeline_.tensors.front();
   }
+  const Timeline& timeline() const { return timeline_; }
   std::string Of(uint64_t address) const { return CategoryName(At(address).category); }
 
  private:
@@ -276,6 +278,26 @@ TEST(AttributeTest, HoldersAreNamed) {
   script.Holder(kept, "Trainer.history[12]");
   script.Attributed();
   EXPECT_EQ(script.At(kept).holder, "Trainer.history[12]");
+}
+
+TEST(AttributeTest, WhatBackwardAllocatesBelongsToTheForwardThatItDifferentiates) {
+  Script script;
+  const uint32_t forward = script.Stack({kForward, kTrain}, kLayer, kModel);
+  const FrameSpec engine{"/v/site-packages/torch/autograd/graph.py", "_engine_run_backward", 5};
+  const FrameSpec recomputed{"/home/u/model.py", "Net.forward", 12};
+  script.Begin();
+  const ContextSpec context{.grad_mode = false, .backward = true, .node = "MulBackward0", .forward_stack = forward};
+  script.Make({engine, kTrain}, {8, 1024}, context);
+  script.Make({recomputed}, {8, 1024}, context);
+  script.End();
+  const Timeline& timeline = script.Attributed().timeline();
+  const auto shown = [&](const Tensor& tensor) {
+    return UserFrame(timeline, PlaceOf(timeline, tensor.stack, tensor.forward_stack))->line;
+  };
+  EXPECT_EQ(timeline.tensors[0].module.str(), "layer.0");
+  EXPECT_EQ(shown(timeline.tensors[0]), kForward.line);
+  EXPECT_EQ(timeline.tensors[1].module.str(), "layer.0");
+  EXPECT_EQ(shown(timeline.tensors[1]), recomputed.line) << "Python that runs inside a node has a line of its own";
 }
 
 }  // namespace

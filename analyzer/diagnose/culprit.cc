@@ -81,7 +81,9 @@ std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std:
 
 Frame RefusalSite(const Facts& facts) {
   const Timeline& t = *facts.timeline;
-  if (!facts.oom || IsUserStack(t, facts.oom->stack)) return facts.oom ? SiteOf(t, facts.oom->stack) : Frame();
+  if (!facts.oom) return Frame();
+  const uint32_t place = PlaceOf(t, facts.oom->stack, facts.oom->forward_stack);
+  if (IsUserStack(t, place)) return SiteOf(t, place);
   for (auto it = t.tensors.rbegin(); it != t.tensors.rend(); ++it) {
     if (it->born <= facts.moment && it->phase == facts.oom->phase && IsUserStack(t, it->stack))
       return SiteOf(t, it->stack);
@@ -123,7 +125,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
   SetSite(RefusalSite(facts), culprit);
   SetLayout(t.layouts[facts.oom->layout], culprit);
   culprit.set_bytes(facts.refused);
-  culprit.set_module(ModulePath(t, facts.oom->stack));
+  culprit.set_module(ModulePath(t, PlaceOf(t, facts.oom->stack, facts.oom->forward_stack)));
   switch (facts.oom->phase) {
     case PhaseKind::kForward:
       culprit.set_category(CategoryName(facts.oom->grad_mode ? Category::kActivation : Category::kTemporary));
@@ -152,8 +154,9 @@ std::vector<report::Owner> FindOwners(const Facts& facts, size_t limit) {
   std::map<uint32_t, std::string> sites;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
-    auto site = sites.find(tensor.stack);
-    if (site == sites.end()) site = sites.emplace(tensor.stack, ShortSite(SiteOf(t, tensor.stack))).first;
+    const uint32_t place = PlaceOf(t, tensor.stack, tensor.forward_stack);
+    auto site = sites.find(place);
+    if (site == sites.end()) site = sites.emplace(place, ShortSite(SiteOf(t, place))).first;
     const std::string name = OwnerName(t, tensor, site->second);
     // The states of the model are one owner each, whichever line made them.
     const bool state = name.empty();
@@ -172,7 +175,7 @@ std::vector<report::Owner> FindOwners(const Facts& facts, size_t limit) {
     const Layout& layout = t.layouts[sum.largest->layout];
     owner.mutable_shape()->Assign(layout.shape.begin(), layout.shape.end());
     owner.set_dtype(layout.dtype);
-    owner.set_site(sites[sum.largest->stack]);
+    owner.set_site(sites[PlaceOf(t, sum.largest->stack, sum.largest->forward_stack)]);
     owners.push_back(std::move(owner));
   }
   std::stable_sort(owners.begin(), owners.end(),

@@ -143,7 +143,7 @@ void Interned::AddContexts(const Tables& tables, Timeline* timeline) {
   Indices nodes;
   for (const uint32_t id : SortedKeys(tables.contexts)) {
     const trace::Context& from = tables.contexts.at(id);
-    AllocationContext context{from.grad_mode(), from.inference_mode(), from.backward(), 0};
+    AllocationContext context{from.grad_mode(), from.inference_mode(), from.backward(), 0, Stack(from.forward_stack())};
     if (const std::string& node = tables.String(from.node()); !node.empty()) {
       const auto [known, fresh] = nodes.try_emplace(from.node(), static_cast<uint32_t>(timeline->strings.size()));
       if (fresh) timeline->strings.push_back(NodeName(node));

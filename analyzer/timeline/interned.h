@@ -13,7 +13,8 @@ struct AllocationContext {  // of trace::Context
   bool grad_mode = false;
   bool inference_mode = false;
   bool backward = false;
-  uint32_t node = 0;  // index into Timeline::strings
+  uint32_t node = 0;           // index into Timeline::strings
+  uint32_t forward_stack = 0;  // index into Timeline::stacks
 };
 
 class Interned {

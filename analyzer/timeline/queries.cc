@@ -232,6 +232,15 @@ const Frame* UserFrame(const Timeline& timeline, uint32_t stack) {
   return frames.empty() ? nullptr : &timeline.frames[frames.front()];
 }
 
+uint32_t PlaceOf(const Timeline& timeline, uint32_t stack, uint32_t forward_stack) {
+  const std::vector<uint32_t>& frames = timeline.stacks[stack].frames;
+  if (forward_stack == 0 || frames.empty()) return forward_stack != 0 ? forward_stack : stack;
+  // Python that runs inside a node (a checkpoint's second forward, a function of the user's) has frames of its own.
+  const std::string& innermost = timeline.frames[frames.front()].file;
+  const bool called_engine = Has(innermost, "torch/autograd/graph.py") || Has(innermost, "torch/autograd/__init__.py");
+  return called_engine ? forward_stack : stack;
+}
+
 bool IsFunction(const Frame& frame, const char* name) {
   if (!absl::EndsWith(frame.function, name)) return false;
   const size_t before = frame.function.size() - std::char_traits<char>::length(name);

@@ -28,6 +28,10 @@ bool IsUserFile(const std::string& file);
 // Null for a stack without frames.
 const Frame* UserFrame(const Timeline& timeline, uint32_t stack);
 
+// The stack that says what a tensor is for: its own, or for what the autograd engine allocates (whose own stack is that
+// of the statement that called backward) the stack of the forward operator whose gradient was being computed.
+uint32_t PlaceOf(const Timeline& timeline, uint32_t stack, uint32_t forward_stack);
+
 // For each stack, whether it runs where gradients are off although a graph is being kept: in a re-entrant checkpoint,
 // or in the forward that torch.compile made for training (AOTAutograd's CompiledFunction; it makes none for an
 // evaluation).

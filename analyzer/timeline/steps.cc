@@ -125,7 +125,7 @@ std::vector<Step> StepLedger::Steps(int32_t device) const {
 void NumberSteps(Timeline* timeline) {
   for (Tensor& tensor : timeline->tensors) {
     tensor.step = StepsBefore(*timeline, tensor.born);
-    tensor.micro_batch = MicroBatch(*timeline, tensor.step, tensor.born);
+    tensor.micro_batch = static_cast<int32_t>(MicroBatch(*timeline, tensor.step, tensor.born));
     tensor.died_step = tensor.died == kNever ? -1 : StepsBefore(*timeline, tensor.died);
   }
   for (OutOfMemory& refusal : timeline->out_of_memory) {

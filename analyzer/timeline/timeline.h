@@ -59,9 +59,10 @@ struct Tensor {
   int64_t born = 0;   // ns
   int64_t died = kNever;
   int32_t device = 0;
-  uint32_t stack = 0;   // index into Timeline::stacks, 0: none
-  uint32_t layout = 0;  // index into Timeline::layouts, 0: none
-  uint32_t node = 0;    // index into Timeline::strings: class of the autograd node, 0: none
+  uint32_t stack = 0;          // index into Timeline::stacks, 0: none
+  uint32_t layout = 0;         // index into Timeline::layouts, 0: none
+  uint32_t node = 0;           // index into Timeline::strings: class of the autograd node, 0: none
+  uint32_t forward_stack = 0;  // of the forward whose gradient the node computes, 0: none, or outside backward
   bool grad_mode = false;
   bool inference_mode = false;
   bool backward = false;                // allocated inside the autograd engine
@@ -69,8 +70,8 @@ struct Tensor {
   PhaseKind phase = PhaseKind::kSetUp;  // at birth
   PhaseKind died_phase = PhaseKind::kSetUp;
   Category category = Category::kUnknown;  // filled by attribute/
+  int32_t micro_batch = 0;                 // backward passes completed since the last step, at birth
   int64_t step = 0;                        // optimizer steps completed at birth
-  int64_t micro_batch = 0;                 // backward passes completed since the last step, at birth
   int64_t died_step = -1;                  // steps completed at death, -1: alive at the end
   // Filled by attribute/.
   InternedText name;    // parameter or state name, "" where there is none
@@ -117,6 +118,7 @@ struct OutOfMemory {
   int32_t device = 0;
   uint32_t stack = 0;
   uint32_t layout = 0;
+  uint32_t forward_stack = 0;  // as in Tensor
   bool grad_mode = false;
   bool backward = false;
   PhaseKind phase = PhaseKind::kSetUp;

@@ -131,6 +131,7 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
   tensor.stack = interned_.Stack(event.stack);
   tensor.layout = interned_.Layout(event.layout);
   tensor.node = context.node;
+  tensor.forward_stack = context.forward_stack;
   tensor.grad_mode = context.grad_mode;
   tensor.inference_mode = context.inference_mode;
   tensor.backward = context.backward;
@@ -258,6 +259,7 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
   refusal.layout = interned_.Layout(event.layout);
   refusal.grad_mode = context.grad_mode;
   refusal.backward = context.backward;
+  refusal.forward_stack = context.forward_stack;
   refusal.from_caching_allocator = event.source != trace::OutOfMemory::DEVICE_CALL;
   refusal.phase = machine_.OnAllocation({.time = event.time,
                                          .grad_mode = context.grad_mode,

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "interpose/hooks/forward_stacks.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
 #include "interpose/python/python_stack.h"
@@ -27,13 +28,14 @@ bool Ask(const std::atomic<ModeQuery*>& query, bool otherwise) {
   return function != nullptr ? function() : otherwise;
 }
 
-ContextState CurrentContext(const void* here) {
+ContextState CurrentContext(const Recorder& recorder, const void* here) {
   ContextState context;
   context.grad_mode = Ask(grad_mode, true);
   context.inference_mode = Ask(inference_mode, false);
   if (auto* node = Scope<NodeState>::Live(thread_scopes.node, here)) {
     context.backward = true;
     context.node = node->state().name;
+    context.forward_stack = ForwardStackOf(recorder, node->state().node);
   } else if (Scope<EngineState>::Live(thread_scopes.engine, here) != nullptr) {
     context.backward = true;
   }
@@ -47,7 +49,8 @@ struct RawAttribution {
   const LayoutState* layout;  // nullptr: no tensor factory is running
   ContextState context;
 
-  explicit RawAttribution(const void* here) : walked(WalkPythonStack(&stack)), context(CurrentContext(here)) {
+  RawAttribution(const Recorder& recorder, const void* here)
+      : walked(WalkPythonStack(&stack)), context(CurrentContext(recorder, here)) {
     auto* factory = Scope<LayoutState>::Live(thread_scopes.factory, here);
     layout = factory != nullptr ? &factory->state() : nullptr;
   }
@@ -92,6 +95,7 @@ void ResolveTorch() {
   inference_mode = reinterpret_cast<ModeQuery*>(FindIn(HookLibrary::kC10, "_ZN3c1013InferenceMode10is_enabledEv"));
   dispatch_modes = reinterpret_cast<DispatchModeQuery*>(
       FindIn(HookLibrary::kC10, "_ZN3c104impl20TorchDispatchModeTLS13any_modes_setEb"));
+  ResolveForwardStacks();
   resolved.store(true, std::memory_order_release);
 }
 
@@ -110,11 +114,11 @@ uint32_t CurrentStack(ThreadState& thread) {
 }
 
 Attribution AttributeAllocation(ThreadState& thread) {
-  return Intern(*thread.recorder, RawAttribution(__builtin_frame_address(0)));
+  return Intern(*thread.recorder, RawAttribution(*thread.recorder, __builtin_frame_address(0)));
 }
 
 Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device) {
-  const RawAttribution raw(__builtin_frame_address(0));
+  const RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
   const uint64_t key = SiteKey(raw, bytes, device);
   Attribution attribution;
   attribution.site = thread.recorder->facts().FindSite(key);

@@ -47,6 +47,7 @@ class Scope {
 
 struct NodeState {
   const char* name;  // mangled class name of the autograd node
+  const void* node;
 };
 struct EngineState {};
 

@@ -1,9 +1,11 @@
 // Backward: the engine's entry marks a micro-batch, the node that runs names what a gradient was allocated for.
 #include "interpose/hooks/attribution.h"
+#include "interpose/hooks/forward_stacks.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
 #include "interpose/hooks/torch_types.h"
 #include "interpose/python/python_part.h"
+#include "interpose/python/python_stack.h"
 
 using namespace oomtrace;
 
@@ -26,11 +28,22 @@ const char* ClassName(const void* object) {
 
 }  // namespace
 
+// A forward operator makes a node of the backward graph, whether or not it allocates: views and operations in place do
+// not, and their backward does.
+OOMTRACE_EXPORT uint64_t _ZN2at15sequence_number17get_and_incrementEv() {
+  using Next = uint64_t();
+  const uint64_t sequence = Real<Next>(HookId::kNextSequenceNumber, __builtin_return_address(0))();
+  if (PythonStacksEnabled()) {
+    if (Entry entry(Cause::kFact); entry) NoteForward(entry.recorder(), sequence, CurrentStack(entry.thread()));
+  }
+  return sequence;
+}
+
 OOMTRACE_EXPORT void
 _ZN5torch8autograd6Engine17evaluate_functionERSt10shared_ptrINS0_9GraphTaskEEPNS0_4NodeERNS0_11InputBufferERKS2_INS0_10ReadyQueueEE(
     void* engine, void* graph_task, void* node, void* inputs, void* queue) {
   const void* caller = __builtin_return_address(0);
-  Scope<NodeState> scope(&thread_scopes.node, NodeState{ClassName(node)});
+  Scope<NodeState> scope(&thread_scopes.node, NodeState{ClassName(node), node});
   using Evaluate = void(void*, void*, void*, void*, void*);
   Real<Evaluate>(HookId::kEvaluateFunction, caller)(engine, graph_task, node, inputs, queue);
 }

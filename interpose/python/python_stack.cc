@@ -65,6 +65,8 @@ bool WalkForTest(RawStack* stack, const FrameLayout** layout) {
   return true;
 }
 
+bool PythonStacksEnabled() { return trusted_layout.load(std::memory_order_relaxed) != nullptr; }
+
 void EnablePythonStacks(bool enable) {
   trusted_layout.store(enable ? FrameLayoutOf(Python()->Py_GetVersion()) : nullptr, std::memory_order_release);
 }

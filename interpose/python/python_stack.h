@@ -12,6 +12,8 @@ bool WalkPythonStack(RawStack* stack);
 // Its Stack.id; 0 where the recorder cannot take it, which is counted.
 uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack);
 
+bool PythonStacksEnabled();
+
 // For the self-test: walks whether or not stacks are on. False where the interpreter's layout is not known.
 bool WalkForTest(RawStack* stack, const FrameLayout** layout);
 void EnablePythonStacks(bool enable);

@@ -54,7 +54,7 @@ uint64_t Facts::HashOf(const LayoutState& layout) {
 
 uint64_t Facts::HashOf(const ContextState& context) {
   const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
-  return Mix(reinterpret_cast<uintptr_t>(context.node), flags);
+  return Mix(reinterpret_cast<uintptr_t>(context.node), flags | static_cast<uint64_t>(context.forward_stack) << 8);
 }
 
 uint32_t Facts::Layout(const LayoutState& layout) {
@@ -90,6 +90,7 @@ uint32_t Facts::Context(const ContextState& context) {
     proto.Bool(3, context.inference_mode);
     proto.Bool(4, context.backward);
     proto.Uint(5, node);
+    proto.Uint(7, context.forward_stack);
     proto.End(message);
   });
 }

@@ -22,6 +22,7 @@ struct ContextState {
   bool inference_mode = false;
   bool backward = false;
   const char* node = nullptr;  // mangled class name, static storage of the library that defines it
+  uint32_t forward_stack = 0;  // of the forward operator whose gradient the node computes
 };
 
 struct LayoutState {
@@ -118,7 +119,7 @@ class Facts {
   InternTable<1 << 17> frames_;
   InternTable<1 << 18> stacks_;
   InternTable<1 << 16> layouts_;
-  InternTable<1 << 12> contexts_;
+  InternTable<1 << 17> contexts_;
   InternTable<1 << 10> libraries_;
   InternTable<kMostSites> sites_;
   SiteSize site_sizes_[kMostSites];  // by id

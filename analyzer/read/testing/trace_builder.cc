@@ -250,8 +250,9 @@ uint32_t TraceBuilder::Layout(const std::vector<int64_t>& size, int dtype) {
 
 uint32_t TraceBuilder::Context(const ContextSpec& context) {
   bool fresh;
-  const uint32_t id =
-      Intern(absl::StrCat("c", context.grad_mode, context.inference_mode, context.backward, context.node), &fresh);
+  const uint32_t id = Intern(absl::StrCat("c", context.grad_mode, context.inference_mode, context.backward,
+                                          context.node, "/", context.forward_stack),
+                             &fresh);
   if (fresh) {
     trace::Chunk record;
     trace::Context* message = record.add_context();
@@ -260,6 +261,7 @@ uint32_t TraceBuilder::Context(const ContextSpec& context) {
     message->set_inference_mode(context.inference_mode);
     message->set_backward(context.backward);
     message->set_node(String(context.node));
+    message->set_forward_stack(context.forward_stack);
     Permanent(record);
   }
   return id;

@@ -30,6 +30,7 @@ struct ContextSpec {
   bool inference_mode = false;
   bool backward = false;
   std::string node = "";
+  uint32_t forward_stack = 0;
 };
 
 struct Tag {  // what an allocation refers to

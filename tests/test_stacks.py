@@ -1,0 +1,80 @@
+"""Python stacks in the trace: whose forward a backward belongs to, and programs whose stacks are hard to take."""
+
+import sys
+
+import pytest
+from harness import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "tests" / "kill"))
+from trace_file import read  # noqa: E402
+
+CARD = {"gpu": "rtx4070"}
+
+FORWARD = """
+import torch
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(512, 1536)
+        self.out = torch.nn.Linear(512, 512)
+
+    def forward(self, x):
+        q, k, v = self.fc(x).split(512, dim=-1)  # SplitBackward0
+        y = q * k  # MulBackward0
+        y = y + v
+        return self.out(torch.relu(y))  # ReluBackward0
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList(Block() for _ in range(3))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x.sum()
+
+net = Net().cuda()
+optimizer = torch.optim.AdamW(net.parameters())
+for _ in range(2):
+    net(torch.randn(64, 512, device="cuda")).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+
+@pytest.fixture
+def record(tmp_path, dryrun):
+    """record(source): its path, the job and its trace, decoded."""
+
+    def start(source, **more):
+        script = tmp_path / "program.py"
+        script.write_text(source)
+        job = dryrun(script, **CARD, **more)
+        assert job.status == 0, job.stderr[-3000:]
+        return str(script), job, read(job.trace)
+
+    return start
+
+
+def test_backward_belongs_to_the_forward_it_differentiates(record):
+    script, _, trace = record(FORWARD)
+    paths = {module["identity"]: trace.string(module.get("path", 0)) for module in trace.facts["module"]}
+    seen = {}
+    for context in trace.by_id["context"].values():
+        if not context.get("forward_stack"):
+            continue
+        node = trace.string(context["node"])
+        stack = trace.by_id["stack"][context["forward_stack"]]
+        user = [(function, line) for file, function, line in trace.stack(stack["id"]) if file == script]
+        seen.setdefault(node, {})[paths[stack["module"]]] = user[0]
+    lines = FORWARD.splitlines()
+    for name in ("SplitBackward0", "MulBackward0", "ReluBackward0"):  # the first is a view: its forward allocates nothing
+        (node,) = [node for node in seen if name in node]
+        (line,) = [number for number, text in enumerate(lines, 1) if text.endswith(f"# {name}")]
+        assert set(seen[node]) == {f"blocks.{i}" for i in range(3)}, name
+        assert {line for _, line in seen[node].values()} == {line}, name
+        assert {function.rsplit(".")[-1] for function, _ in seen[node].values()} == {"forward"}
+    (linear,) = [node for node in seen if "AddmmBackward0" in node]
+    assert set(seen[linear]) == {f"blocks.{i}.{name}" for i in range(3) for name in ("fc", "out")}

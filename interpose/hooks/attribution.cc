@@ -7,6 +7,7 @@
 #include "interpose/hooks/scopes.h"
 #include "interpose/python/python_stack.h"
 #include "interpose/record/hash.h"
+#include "interpose/record/recent_table.h"
 
 namespace oomtrace {
 
@@ -22,6 +23,9 @@ std::atomic<uint32_t> backward_stack{0};
 std::atomic<ModeQuery*> grad_mode{nullptr};
 std::atomic<ModeQuery*> inference_mode{nullptr};
 std::atomic<DispatchModeQuery*> dispatch_modes{nullptr};
+
+// From what an allocation is known by to its Site.id. The facts know sites by what they say.
+RecentTable<1 << 16> recent_sites;
 
 bool Ask(const std::atomic<ModeQuery*>& query, bool otherwise) {
   ModeQuery* function = query.load(std::memory_order_relaxed);
@@ -67,19 +71,26 @@ Attribution Intern(Recorder& recorder, const RawAttribution& raw) {
   return attribution;
 }
 
-uint64_t SiteKey(const RawAttribution& raw, uint64_t bytes, uint32_t device) {
+uint64_t SiteKey(const Recorder& recorder, const RawAttribution& raw, uint64_t bytes, uint32_t device) {
   uint64_t stack = 0;
   if (raw.walked) stack = raw.stack.hash;
   if (raw.in_backward_stack()) stack = backward_stack.load(std::memory_order_relaxed);
   const uint64_t layout = raw.layout != nullptr ? Facts::HashOf(*raw.layout) : 0;
-  return Mix(Mix(Mix(stack, layout), Facts::HashOf(raw.context)), bytes ^ static_cast<uint64_t>(device) << 56);
+  const uint64_t place = Mix(Mix(stack, layout), Facts::HashOf(raw.context));
+  return Mix(place ^ reinterpret_cast<uintptr_t>(&recorder), bytes ^ static_cast<uint64_t>(device) << 56);
 }
 
 __attribute__((noinline)) Attribution NewSite(Recorder& recorder, const RawAttribution& raw, uint64_t key,
                                               uint64_t bytes, uint32_t device) {
   Attribution attribution = Intern(recorder, raw);
-  attribution.site =
-      recorder.facts().AddSite(key, {bytes, attribution.stack, attribution.layout, attribution.context, device});
+  const uint64_t parts = Mix(attribution.stack | static_cast<uint64_t>(attribution.layout) << 32, attribution.context);
+  const uint64_t content = Mix(parts, bytes ^ static_cast<uint64_t>(device) << 56);
+  attribution.site = recorder.facts().FindSite(content);
+  if (attribution.site == 0) {
+    attribution.site =
+        recorder.facts().AddSite(content, {bytes, attribution.stack, attribution.layout, attribution.context, device});
+  }
+  if (attribution.site != 0) recent_sites.Insert(key, attribution.site);
   return attribution;
 }
 
@@ -119,9 +130,9 @@ Attribution AttributeAllocation(ThreadState& thread) {
 
 Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device) {
   const RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
-  const uint64_t key = SiteKey(raw, bytes, device);
+  const uint64_t key = SiteKey(*thread.recorder, raw, bytes, device);
   Attribution attribution;
-  attribution.site = thread.recorder->facts().FindSite(key);
+  attribution.site = recent_sites.Find(key);
   return attribution.site != 0 ? attribution : NewSite(*thread.recorder, raw, key, bytes, device);
 }
 

@@ -1,19 +1,43 @@
 #include "interpose/python/frame_layout.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+
+#include "interpose/python/debug_offsets.h"
 
 namespace oomtrace {
 namespace {
 
-// Include/cpython/pystate.h, frameobject.h, code.h and unicodeobject.h of CPython 3.10.
+// Include/cpython/pystate.h, frameobject.h, code.h and unicodeobject.h of CPython 3.9.
+constexpr FrameLayout kPython39 = {
+    .thread_frame = 24,
+    .cframe = -1,
+    .previous = 24,
+    .code = 32,
+    .instruction = 104,
+    .instruction_unit = 1,
+    .owner = -1,
+    .locals = 360,
+    .tag_mask = 0,
+    .filename = 104,
+    .name = 112,
+    .first_line = 40,
+    .bytecode = 48,
+    .variables = 28,
+    .first_traceable = -1,
+    .ascii_characters = 48,
+    .compact_characters = 72,
+};
+
+// The same files of CPython 3.10.
 constexpr FrameLayout kPython310 = {
     .thread_frame = 24,
     .cframe = -1,
     .previous = 24,
     .code = 32,
     .instruction = 96,
-    .instruction_is_index = true,
+    .instruction_unit = 2,
     .owner = -1,
     .locals = 352,
     .tag_mask = 0,
@@ -34,7 +58,7 @@ constexpr FrameLayout kPython311 = {
     .previous = 48,
     .code = 32,
     .instruction = 56,
-    .instruction_is_index = false,
+    .instruction_unit = 0,
     .owner = 69,
     .locals = 72,
     .tag_mask = 0,
@@ -55,7 +79,7 @@ constexpr FrameLayout kPython312 = {
     .previous = 8,
     .code = 0,
     .instruction = 56,
-    .instruction_is_index = false,
+    .instruction_unit = 0,
     .owner = 70,
     .locals = 72,
     .tag_mask = 0,
@@ -76,7 +100,7 @@ constexpr FrameLayout kPython313 = {
     .previous = 8,
     .code = 0,
     .instruction = 56,
-    .instruction_is_index = false,
+    .instruction_unit = 0,
     .owner = 70,
     .locals = 72,
     .tag_mask = 0,
@@ -97,7 +121,7 @@ constexpr FrameLayout kPython314 = {
     .previous = 8,
     .code = 0,
     .instruction = 56,
-    .instruction_is_index = false,
+    .instruction_unit = 0,
     .owner = 74,
     .locals = 80,
     .tag_mask = 3,
@@ -111,12 +135,10 @@ constexpr FrameLayout kPython314 = {
     .compact_characters = 56,
 };
 
-}  // namespace
-
-const FrameLayout* FrameLayoutOf(const char* version) {
-  if (version[0] != '3' || version[1] != '.') return nullptr;
-  if (strstr(version, "free-threading") != nullptr) return nullptr;  // objects with other headers
-  switch (atoi(version + 2)) {
+const FrameLayout* TableOf(int minor) {
+  switch (minor) {
+    case 9:
+      return &kPython39;
     case 10:
       return &kPython310;
     case 11:
@@ -130,6 +152,26 @@ const FrameLayout* FrameLayoutOf(const char* version) {
     default:
       return nullptr;
   }
+}
+
+// Written once, by a thread that holds the GIL.
+FrameLayout from_interpreter;
+std::atomic<bool> asked_interpreter{false};
+
+}  // namespace
+
+const FrameLayout* FrameLayoutOf(const char* version, const void* runtime) {
+  if (version[0] != '3' || version[1] != '.') return nullptr;
+  if (strstr(version, "free-threading") != nullptr) return nullptr;  // objects with other headers
+  if (asked_interpreter.load(std::memory_order_acquire)) return &from_interpreter;
+  const int minor = atoi(version + 2);
+  const FrameLayout* table = TableOf(minor);
+  constexpr int kFirstWithOffsets = 13;
+  if (table == nullptr || minor < kFirstWithOffsets) return table;
+  from_interpreter = *table;
+  if (!ApplyDebugOffsets(runtime, minor, &from_interpreter)) return table;
+  asked_interpreter.store(true, std::memory_order_release);
+  return &from_interpreter;
 }
 
 }  // namespace oomtrace

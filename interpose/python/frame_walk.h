@@ -1,36 +1,42 @@
 // The Python stack of the calling thread, read raw from the interpreter's own structures.
 //
 // Works without the GIL, which PyTorch releases in most operations: while this thread is in C++, nobody else changes
-// its frames, and the code objects and strings that they refer to stay alive. No Python API is called that allocates,
-// takes a reference or looks at a pending exception.
+// its frames, and the code objects and strings that they refer to stay alive. No Python API is called, no reference is
+// taken, and a pending exception is not looked at.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "interpose/python/frame_layout.h"
-#include "interpose/record/facts.h"
 
 namespace oomtrace {
+
+// What identifies a stack, from nothing but its frames: no code object is touched.
+struct RawStack {
+  const void* thread;    // the PyThreadState
+  uint64_t hash;         // of the code objects, the places in them, and the modules
+  uint64_t module;       // the innermost nn.Module that is being called, by identity
+  uint64_t root_module;  // the outermost one among the frames hashed
+};
+
+// Frames that the hash covers; deeper ones do not tell two stacks apart.
+inline constexpr int kMostHashed = 96;
+
+// `thread` is a PyThreadState*. `module_call` is the code object whose first local variable is a module, or nullptr.
+// False where the thread runs no Python code. Twenty frames cost about 40 ns.
+bool WalkFrames(const FrameLayout& layout, const void* thread, const void* module_call, RawStack* stack);
 
 struct RawFrame {
   const uint8_t* code;
   int32_t instruction;    // byte offset into the code
   const uint8_t* locals;  // the frame's first local variable
-  uint64_t hash;          // of both, and of what would differ in another code object at the same address
 };
 
-struct RawStack {
-  RawFrame frames[kMostFrames];  // innermost first
-  uint32_t count;
-  bool truncated;
-  uint64_t module;       // the innermost nn.Module that is being called, by identity
-  uint64_t root_module;  // the outermost one
-  uint64_t hash;
-};
-
-// `thread` is a PyThreadState*. `module_call` is the code object whose first local variable is a module, or nullptr.
-void WalkFrames(const FrameLayout& layout, const void* thread, const void* module_call, RawStack* stack);
+// The frames that are at a statement, innermost first, at most `most`; `truncated` says whether there are more.
+uint32_t ReadFrames(const FrameLayout& layout, const void* thread, RawFrame* frames, uint32_t most, bool* truncated);
+// The outermost nn.Module that is being called, however deep; 0: none.
+uint64_t OutermostModule(const FrameLayout& layout, const void* thread, const void* module_call);
 
 // How many slots for variables the frame has.
 int VariableCount(const FrameLayout& layout, const RawFrame& frame);

@@ -2,6 +2,7 @@
 
 #include "interpose/hooks/hook_states.h"
 #include "interpose/hooks/nvml.h"
+#include "interpose/python/code_lives.h"
 #include "interpose/python/python_stack.h"
 #include "interpose/record/events.h"
 #include "interpose/record/process_info.h"
@@ -115,22 +116,32 @@ PyObject* WriteNote(PyObject*, PyObject* arguments) {
   return None();
 }
 
+// The calling thread's frames; nullptr where its interpreter's layout is not known.
+const FrameLayout* FramesOfCaller(RawFrame* frames, uint32_t* count) {
+  const FrameLayout* layout = LayoutOfInterpreter();
+  const void* thread = Python()->PyGILState_GetThisThreadState();
+  bool truncated;
+  if (layout != nullptr && thread != nullptr) *count = ReadFrames(*layout, thread, frames, kMostFrames, &truncated);
+  return thread != nullptr ? layout : nullptr;
+}
+
 // raw_stack() -> [(file, function, line)] as the raw walk sees it, innermost first; None where it cannot walk
 PyObject* RawStackOfCaller(PyObject*, PyObject*) {
   const PyApi& python = *Python();
-  RawStack stack;
-  const FrameLayout* layout;
-  if (!WalkForTest(&stack, &layout)) return None();
+  RawFrame frames[kMostFrames];
+  uint32_t count = 0;
+  const FrameLayout* layout = FramesOfCaller(frames, &count);
+  if (layout == nullptr) return None();
   PyObject* list = python.PyList_New(0);
-  for (uint32_t i = 0; list != nullptr && i < stack.count; ++i) {
+  for (uint32_t i = 0; list != nullptr && i < count; ++i) {
     char file[4096], function[1024];
-    const size_t file_size = FrameFile(*layout, stack.frames[i], file, sizeof(file));
-    const size_t function_size = FrameFunction(*layout, stack.frames[i], function, sizeof(function));
-    auto* code = reinterpret_cast<PyObject*>(const_cast<uint8_t*>(stack.frames[i].code));
+    const size_t file_size = FrameFile(*layout, frames[i], file, sizeof(file));
+    const size_t function_size = FrameFunction(*layout, frames[i], function, sizeof(function));
+    auto* code = reinterpret_cast<PyObject*>(const_cast<uint8_t*>(frames[i].code));
     PyObject* item =
         python.Py_BuildValue("(NNi)", python.PyUnicode_DecodeUTF8(file, static_cast<intptr_t>(file_size), "replace"),
                              python.PyUnicode_DecodeUTF8(function, static_cast<intptr_t>(function_size), "replace"),
-                             python.PyCode_Addr2Line(code, stack.frames[i].instruction));
+                             python.PyCode_Addr2Line(code, frames[i].instruction));
     if (item == nullptr) {
       python.Py_DecRef(list);
       return nullptr;
@@ -144,15 +155,16 @@ PyObject* RawStackOfCaller(PyObject*, PyObject*) {
 // frame_slots() -> a list for each frame of this thread, innermost first, of the identities in its variables' slots
 PyObject* FrameSlots(PyObject*, PyObject*) {
   const PyApi& python = *Python();
-  RawStack stack;
-  const FrameLayout* layout;
-  if (!WalkForTest(&stack, &layout)) return None();
+  RawFrame frames[kMostFrames];
+  uint32_t frame_count = 0;
+  const FrameLayout* layout = FramesOfCaller(frames, &frame_count);
+  if (layout == nullptr) return None();
   PyObject* list = python.PyList_New(0);
-  for (uint32_t i = 0; list != nullptr && i < stack.count; ++i) {
+  for (uint32_t i = 0; list != nullptr && i < frame_count; ++i) {
     PyObject* slots = python.PyList_New(0);
-    const int count = VariableCount(*layout, stack.frames[i]);
+    const int count = VariableCount(*layout, frames[i]);
     for (int j = 0; slots != nullptr && j < count; ++j) {
-      PyObject* identity = python.Py_BuildValue("K", static_cast<Long>(FrameLocal(*layout, stack.frames[i], j)));
+      PyObject* identity = python.Py_BuildValue("K", static_cast<Long>(FrameLocal(*layout, frames[i], j)));
       if (identity == nullptr) break;
       python.PyList_Append(slots, identity);
       python.Py_DecRef(identity);
@@ -162,6 +174,12 @@ PyObject* FrameSlots(PyObject*, PyObject*) {
     python.Py_DecRef(slots);
   }
   return list;
+}
+
+// watch_code() -> how many code objects have died since the first call; None where that cannot be seen
+PyObject* WatchCodeObjects(PyObject*, PyObject*) {
+  if (!WatchCode(PythonData("PyCode_Type"))) return None();
+  return Python()->Py_BuildValue("K", static_cast<Long>(CodeDeaths()));
 }
 
 // use_stacks(trusted, id of the code object of nn.Module's call, or 0)
@@ -175,13 +193,21 @@ PyObject* UseStacks(PyObject*, PyObject* arguments) {
 }
 
 PyMethodDef functions[] = {
-    {"recording", IsRecording, kVarArgs, nullptr},    {"phase", WritePhase, kVarArgs, nullptr},
-    {"role", WriteRole, kVarArgs, nullptr},           {"module", WriteModule, kVarArgs, nullptr},
-    {"optimizer", WriteOptimizer, kVarArgs, nullptr}, {"holder", WriteHolder, kVarArgs, nullptr},
-    {"device", WriteDevice, kVarArgs, nullptr},       {"processes", WriteProcesses, kVarArgs, nullptr},
-    {"versions", WriteVersions, kVarArgs, nullptr},   {"note", WriteNote, kVarArgs, nullptr},
-    {"hooks", WriteHookStates, kVarArgs, nullptr},    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},
-    {"frame_slots", FrameSlots, kVarArgs, nullptr},   {"use_stacks", UseStacks, kVarArgs, nullptr},
+    {"recording", IsRecording, kVarArgs, nullptr},
+    {"phase", WritePhase, kVarArgs, nullptr},
+    {"role", WriteRole, kVarArgs, nullptr},
+    {"module", WriteModule, kVarArgs, nullptr},
+    {"optimizer", WriteOptimizer, kVarArgs, nullptr},
+    {"holder", WriteHolder, kVarArgs, nullptr},
+    {"device", WriteDevice, kVarArgs, nullptr},
+    {"processes", WriteProcesses, kVarArgs, nullptr},
+    {"versions", WriteVersions, kVarArgs, nullptr},
+    {"note", WriteNote, kVarArgs, nullptr},
+    {"hooks", WriteHookStates, kVarArgs, nullptr},
+    {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},
+    {"frame_slots", FrameSlots, kVarArgs, nullptr},
+    {"use_stacks", UseStacks, kVarArgs, nullptr},
+    {"watch_code", WatchCodeObjects, kVarArgs, nullptr},
 };
 
 }  // namespace

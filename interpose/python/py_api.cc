@@ -22,6 +22,8 @@ bool Find() {
 
 }  // namespace
 
+void* PythonData(const char* name) { return dlsym(RTLD_DEFAULT, name); }
+
 const PyApi* Python() {
   Lookup state = lookup.load(std::memory_order_acquire);
   if (state == Lookup::kFound) [[likely]]

@@ -55,4 +55,7 @@ struct PyApi {
 // nullptr where this process has no interpreter, or not all of the functions. Any thread.
 const PyApi* Python();
 
+// Address of a variable of the interpreter, nullptr where it has none of this name. Takes the dynamic linker's lock.
+void* PythonData(const char* name);
+
 }  // namespace oomtrace

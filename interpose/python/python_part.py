@@ -301,8 +301,17 @@ def module_call():
     return 0
 
 
+def code_is_watched():
+    """Whether the death of a code object is seen: another may be given its address, but not its name."""
+    before = watch_code()
+    if before is None:
+        return False
+    compile("0", "<oomtrace>", "eval")
+    return watch_code() > before
+
+
 def start_stacks():
-    if stacks_agree():
+    if stacks_agree() and code_is_watched():
         use_stacks(1, module_call())
     else:
         use_stacks(0, 0)

@@ -2,7 +2,10 @@
 
 #include <atomic>
 
+#include "interpose/python/code_lives.h"
 #include "interpose/python/py_api.h"
+#include "interpose/record/hash.h"
+#include "interpose/record/recent_table.h"
 
 namespace oomtrace {
 namespace {
@@ -10,30 +13,59 @@ namespace {
 std::atomic<const FrameLayout*> trusted_layout{nullptr};
 std::atomic<const void*> module_call{nullptr};
 
-uint32_t InternFrame(Facts& facts, const FrameLayout& layout, const RawFrame& frame) {
-  if (const uint32_t known = facts.FindFrame(frame.hash)) return known;
+// From what the walk sees to what the trace calls it. The facts know frames and stacks by what they say, so that what
+// is generated anew in every step of a training is written once.
+RecentTable<1 << 14> recent_frames;
+RecentTable<1 << 15> recent_stacks;
+
+uint64_t Salted(const Recorder& recorder, uint64_t key) { return Mix(key, reinterpret_cast<uintptr_t>(&recorder)); }
+
+uint32_t NameFrame(Facts& facts, const FrameLayout& layout, const RawFrame& frame) {
   char file[1024], function[512];
   const size_t file_size = FrameFile(layout, frame, file, sizeof(file));
   const size_t function_size = FrameFunction(layout, frame, function, sizeof(function));
   auto* code = reinterpret_cast<PyObject*>(const_cast<uint8_t*>(frame.code));
-  const int line = Python()->PyCode_Addr2Line(code, frame.instruction);
-  return facts.AddFrame(frame.hash, {file, file_size}, {function, function_size},
-                        line > 0 ? static_cast<uint32_t>(line) : 0);
+  const int found = Python()->PyCode_Addr2Line(code, frame.instruction);
+  const uint32_t line = found > 0 ? static_cast<uint32_t>(found) : 0;
+  const uint64_t hash = HashBytes(file, file_size, HashBytes(function, function_size, line));
+  const uint32_t known = facts.FindFrame(hash);
+  return known != 0 ? known : facts.AddFrame(hash, {file, file_size}, {function, function_size}, line);
+}
+
+uint32_t InternFrame(Recorder& recorder, const FrameLayout& layout, const RawFrame& frame) {
+  const uint64_t place = static_cast<uint64_t>(LifeOf(frame.code)) << 32 | static_cast<uint32_t>(frame.instruction);
+  const uint64_t key = Salted(recorder, Mix(reinterpret_cast<uintptr_t>(frame.code), place));
+  if (const uint32_t known = recent_frames.Find(key)) return known;
+  NoteNamed(frame.code);
+  const uint32_t id = NameFrame(recorder.facts(), layout, frame);
+  if (id != 0) recent_frames.Insert(key, id);
+  return id;
 }
 
 // Out of the hot path, so that it alone needs the stack space of a new stack.
-__attribute__((noinline)) uint32_t InternStack(Facts& facts, const FrameLayout& layout, const RawStack& raw) {
-  uint32_t frames[kMostFrames];
+__attribute__((noinline)) uint32_t InternStack(Recorder& recorder, const FrameLayout& layout, const RawStack& raw) {
+  RawFrame frames[kMostFrames];
+  uint32_t ids[kMostFrames];
   StackState stack;
-  stack.frames = frames;
+  stack.frames = ids;
   stack.module = raw.module;
   stack.root_module = raw.root_module;
-  stack.truncated = raw.truncated;
-  for (uint32_t i = 0; i < raw.count; ++i) {
-    const uint32_t frame = InternFrame(facts, layout, raw.frames[i]);
-    if (frame != 0) frames[stack.count++] = frame;
+  const uint32_t count = ReadFrames(layout, raw.thread, frames, kMostFrames, &stack.truncated);
+  if (stack.truncated)
+    stack.root_module = OutermostModule(layout, raw.thread, module_call.load(std::memory_order_relaxed));
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t frame = InternFrame(recorder, layout, frames[i]);
+    if (frame != 0) ids[stack.count++] = frame;
   }
-  return stack.count > 0 ? facts.AddStack(raw.hash, stack) : 0;
+  if (stack.count == 0) {
+    if (count != 0) recorder.CountFailedStack();
+    return 0;
+  }
+  const uint64_t hash = Mix(Mix(HashBytes(ids, stack.count * sizeof(*ids), 3), stack.module), stack.root_module);
+  uint32_t id = recorder.facts().FindStack(hash);
+  if (id == 0) id = recorder.facts().AddStack(hash, stack);
+  if (id == 0) recorder.CountFailedStack();
+  return id;
 }
 
 }  // namespace
@@ -42,33 +74,27 @@ bool WalkPythonStack(RawStack* stack) {
   const FrameLayout* layout = trusted_layout.load(std::memory_order_acquire);
   if (layout == nullptr) return false;
   const void* thread = Python()->PyGILState_GetThisThreadState();
-  if (thread == nullptr) return false;
-  WalkFrames(*layout, thread, module_call.load(std::memory_order_relaxed), stack);
-  return stack->count != 0;
+  return thread != nullptr && WalkFrames(*layout, thread, module_call.load(std::memory_order_relaxed), stack);
 }
 
 uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack) {
-  if (const uint32_t known = recorder.facts().FindStack(stack.hash)) return known;
+  const uint64_t key = Salted(recorder, stack.hash);
+  if (const uint32_t known = recent_stacks.Find(key)) return known;
   const FrameLayout* layout = trusted_layout.load(std::memory_order_acquire);
-  const uint32_t id = layout != nullptr ? InternStack(recorder.facts(), *layout, stack) : 0;
-  if (id == 0) recorder.CountFailedStack();
+  const uint32_t id = layout != nullptr ? InternStack(recorder, *layout, stack) : 0;
+  if (id != 0) recent_stacks.Insert(key, id);
   return id;
 }
 
-bool WalkForTest(RawStack* stack, const FrameLayout** layout) {
+const FrameLayout* LayoutOfInterpreter() {
   const PyApi* python = Python();
-  if (python == nullptr) return false;
-  *layout = FrameLayoutOf(python->Py_GetVersion());
-  const void* thread = python->PyGILState_GetThisThreadState();
-  if (*layout == nullptr || thread == nullptr) return false;
-  WalkFrames(**layout, thread, module_call.load(std::memory_order_relaxed), stack);
-  return true;
+  return python != nullptr ? FrameLayoutOf(python->Py_GetVersion(), PythonData("_PyRuntime")) : nullptr;
 }
 
 bool PythonStacksEnabled() { return trusted_layout.load(std::memory_order_relaxed) != nullptr; }
 
 void EnablePythonStacks(bool enable) {
-  trusted_layout.store(enable ? FrameLayoutOf(Python()->Py_GetVersion()) : nullptr, std::memory_order_release);
+  trusted_layout.store(enable ? LayoutOfInterpreter() : nullptr, std::memory_order_release);
 }
 
 void SetModuleCall(const void* code) { module_call.store(code, std::memory_order_relaxed); }

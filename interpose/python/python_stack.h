@@ -14,8 +14,8 @@ uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack);
 
 bool PythonStacksEnabled();
 
-// For the self-test: walks whether or not stacks are on. False where the interpreter's layout is not known.
-bool WalkForTest(RawStack* stack, const FrameLayout** layout);
+// For the self-test, whether or not stacks are on; nullptr where the interpreter's layout is not known. With the GIL.
+const FrameLayout* LayoutOfInterpreter();
 void EnablePythonStacks(bool enable);
 // The code object of nn.Module's call, whose first local variable is the module.
 void SetModuleCall(const void* code);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -141,6 +142,40 @@ TEST(Api, ReportsOfPyTorchsAllocatorForgetTheBlock) {
   report(block, 512, 0, 0, {1, 0});
   EXPECT_EQ(read(), 0);
   ASSERT_EQ(RUNTIME(cudaFree)(block), cudaSuccess);
+}
+
+TEST(Api, EachRuntimeTellsItsOwnVersion) {
+  int version = 0;
+  ASSERT_EQ(Find<decltype(cudaRuntimeGetVersion)>("libcudart.so.12", "cudaRuntimeGetVersion")(&version), cudaSuccess);
+  EXPECT_EQ(version / 1000, 12);
+  ASSERT_EQ(RUNTIME(cudaRuntimeGetVersion)(&version), cudaSuccess);
+  EXPECT_EQ(version / 1000, 13);
+}
+
+// Offsets of CUDA 12.8's cudaDeviceProp, whose programs reserve 1032 bytes; CUDA 13 dropped fields in between.
+TEST(Api, PropertiesOfCuda12AreLaidOutAsItsProgramsExpect) {
+  alignas(8) char properties[1032 + 8];
+  memset(properties, 0x5a, sizeof properties);
+  auto* get = Find<cudaError_t(void*, int)>("libcudart.so.12", "cudaGetDeviceProperties_v2");
+  ASSERT_EQ(get(properties, 0), cudaSuccess);
+  cudaDeviceProp now;
+  ASSERT_EQ(RUNTIME(cudaGetDeviceProperties)(&now, 0), cudaSuccess);
+  EXPECT_STREQ(properties, now.name);
+  int major, multiprocessors;
+  memcpy(&major, properties + 360, sizeof major);
+  memcpy(&multiprocessors, properties + 388, sizeof multiprocessors);
+  EXPECT_EQ(major, now.major);
+  EXPECT_EQ(multiprocessors, now.multiProcessorCount);
+  for (size_t i = 1032; i < sizeof properties; ++i) EXPECT_EQ(properties[i], 0x5a) << i;
+}
+
+// A program of CUDA 12 has 24 bytes for this answer, one of CUDA 13 has 88.
+TEST(Api, PointerAttributesFitCuda12) {
+  alignas(8) char attributes[32];
+  memset(attributes, 0x5a, sizeof attributes);
+  auto* get = Find<cudaError_t(void*, const void*)>("libcudart.so.12", "cudaPointerGetAttributes");
+  ASSERT_EQ(get(attributes, attributes), cudaSuccess);
+  for (size_t i = 24; i < sizeof attributes; ++i) EXPECT_EQ(attributes[i], 0x5a) << i;
 }
 
 TEST(Api, CudaDoesNotSurviveFork) {

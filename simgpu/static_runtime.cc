@@ -69,6 +69,12 @@ FORWARD(cudaMemGetInfo, cuMemGetInfo, (size_t * free, size_t* total), (free, tot
 
 #undef FORWARD
 
+// Here a shell of each soname tells its own version (shell_version.c); a static runtime has no soname.
+int cudaRuntimeGetVersion_forward(int* version) {
+  *version = CUDART_VERSION;
+  return 0;
+}
+
 struct Forward {
   std::string_view name;
   void* function;
@@ -77,10 +83,10 @@ struct Forward {
 #define ENTRY(name) \
   { #name, reinterpret_cast < void*>(name##_forward) }
 const Forward kForwards[] = {
-    ENTRY(cudaMalloc),        ENTRY(cudaMallocAsync), ENTRY(cudaMallocFromPoolAsync),
-    ENTRY(cudaMallocManaged), ENTRY(cudaMallocHost),  ENTRY(cudaHostAlloc),
-    ENTRY(cudaFree),          ENTRY(cudaFreeAsync),   ENTRY(cudaFreeHost),
-    ENTRY(cudaMemGetInfo),
+    ENTRY(cudaMalloc),        ENTRY(cudaMallocAsync),       ENTRY(cudaMallocFromPoolAsync),
+    ENTRY(cudaMallocManaged), ENTRY(cudaMallocHost),        ENTRY(cudaHostAlloc),
+    ENTRY(cudaFree),          ENTRY(cudaFreeAsync),         ENTRY(cudaFreeHost),
+    ENTRY(cudaMemGetInfo),    ENTRY(cudaRuntimeGetVersion),
 };
 #undef ENTRY
 

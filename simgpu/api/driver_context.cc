@@ -43,6 +43,14 @@ int DeviceOf(CUcontext context) {
 
 SIMGPU_API CUresult cuInit(unsigned int) { return Driver(Machine::Get().CheckUsable()); }
 
+// Nothing is ever logged, so the callback is never called.
+SIMGPU_API CUresult cuLogsRegisterCallback(CUlogsCallback, void*, CUlogsCallbackHandle* callback) {
+  if (callback != nullptr) *callback = nullptr;
+  return CUDA_SUCCESS;
+}
+
+SIMGPU_API CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle) { return CUDA_SUCCESS; }
+
 SIMGPU_API CUresult cuDriverGetVersion(int* version) { return Driver(cudaDriverGetVersion(version)); }
 
 SIMGPU_API CUresult cuDeviceGetCount(int* count) {

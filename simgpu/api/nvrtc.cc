@@ -29,12 +29,6 @@ int CopyImage(char* image) {
 
 }  // namespace
 
-SIMGPU_API int nvrtcVersion(int* major, int* minor) {
-  *major = 13;
-  *minor = 0;
-  return kSuccess;
-}
-
 SIMGPU_API const char* nvrtcGetErrorString(int error) { return error == kSuccess ? "NVRTC_SUCCESS" : "NVRTC_ERROR"; }
 
 SIMGPU_API int nvrtcCreateProgram(void** program, const char*, const char*, int, const char* const*,

@@ -300,10 +300,5 @@ SIMGPU_API cudaError_t cudaDriverGetVersion(int* version) {
   return Return(cudaSuccess);
 }
 
-SIMGPU_API cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = kCudaVersion;
-  return Return(cudaSuccess);
-}
-
 SIMGPU_API cudaError_t cudaProfilerStart() { return Return(cudaSuccess); }
 SIMGPU_API cudaError_t cudaProfilerStop() { return Return(cudaSuccess); }

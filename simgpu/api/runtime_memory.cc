@@ -196,7 +196,8 @@ SIMGPU_API cudaError_t cudaHostGetFlags(unsigned int* flags, void* host) {
 
 SIMGPU_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
   if (const Refusal refusal = Machine::Get().CheckUsable(); refusal != Refusal::kNone) return Return(refusal);
-  *attributes = {};
+  // Four fields: the reserved space behind them exists since CUDA 13, and a program of CUDA 12 has no room for it.
+  attributes->devicePointer = attributes->hostPointer = nullptr;
   const std::optional<AddressRange> range = AddressSpace::Get().Find(pointer);
   attributes->device = range ? range->device : cudaInvalidDeviceId;
   attributes->type = cudaMemoryTypeUnregistered;

@@ -70,7 +70,7 @@ def test_backward_belongs_to_the_forward_it_differentiates(record):
         user = [(function, line) for file, function, line in trace.stack(stack["id"]) if file == script]
         seen.setdefault(node, {})[paths[stack["module"]]] = user[0]
     lines = FORWARD.splitlines()
-    for name in ("SplitBackward0", "MulBackward0", "ReluBackward0"):  # the first is a view: its forward allocates nothing
+    for name in ("SplitBackward0", "MulBackward0", "ReluBackward0"):  # the first is a view
         (node,) = [node for node in seen if name in node]
         (line,) = [number for number, text in enumerate(lines, 1) if text.endswith(f"# {name}")]
         assert set(seen[node]) == {f"blocks.{i}" for i in range(3)}, name
@@ -78,3 +78,41 @@ def test_backward_belongs_to_the_forward_it_differentiates(record):
         assert {function.rsplit(".")[-1] for function, _ in seen[node].values()} == {"forward"}
     (linear,) = [node for node in seen if "AddmmBackward0" in node]
     assert set(seen[linear]) == {f"blocks.{i}.{name}" for i in range(3) for name in ("fc", "out")}
+
+
+GENERATED = """
+import torch
+
+keep = torch.zeros(1, device="cuda")
+for number in range(2000):
+    source = "\\n" * (number % 50) + f"def f{number % 7}(): return torch.empty(1 << 10, device='cuda')"
+    space = {"torch": torch}
+    exec(compile(source, f"<cell {number % 11}>", "exec"), space)
+    space[f"f{number % 7}"]()
+"""
+
+
+def test_code_at_the_address_of_dead_code_has_names_of_its_own(record):
+    _, _, trace = record(GENERATED)
+    stacks = [trace.stack(block["stack"]) for block in trace.of("tensor_alloc") if block.get("stack")]
+    generated = [stack[0] for stack in stacks if stack[0][0].startswith("<cell")]
+    assert generated == [(f"<cell {n % 11}>", f"f{n % 7}", n % 50 + 1) for n in range(2000)]
+
+
+REPEATED = """
+import torch
+
+keep = torch.zeros(1, device="cuda")
+for _ in range(3000):
+    space = {"torch": torch}
+    exec(compile("def f(): return torch.empty(1 << 10, device='cuda')", "<generated>", "exec"), space)
+    space["f"]()
+"""
+
+
+def test_code_that_is_generated_again_and_again_is_written_once(record):
+    _, _, trace = record(REPEATED)
+    assert len([block for block in trace.of("tensor_alloc") if block["bytes"] == 4096]) == 3000
+    assert len([frame for frame in trace.facts["frame"] if trace.string(frame["file"]) == "<generated>"]) == 1
+    assert len(trace.facts["stack"]) < 20 and len(trace.facts["site"]) < 20
+    assert trace.failed_stacks == 0

@@ -43,7 +43,11 @@ void DeviceAlloc(const Record& record, int64_t time, EventSink* sink) {
                        .device = DeviceOf(record),
                        .result = Id(record, 8),
                        .layout = Id(record, 9),
-                       .context = Id(record, 10)});
+                       .context = Id(record, 10),
+                       .kind = static_cast<trace::MemoryKind>(record.field[11]),
+                       .stream = record.field[12],
+                       .handle = record.field[13],
+                       .cuda_context = record.field[14]});
 }
 
 void OutOfMemory(const Record& record, int64_t time, EventSink* sink) {
@@ -93,7 +97,8 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
       DeviceAlloc(record, time, sink);
       return true;
     case Fields::kDeviceFreeFieldNumber:
-      sink->OnDeviceFree({time, record.address, Id(record, 5), Id(record, 6), DeviceOf(record)});
+      sink->OnDeviceFree({time, record.address, Id(record, 5), Id(record, 6), DeviceOf(record),
+                          static_cast<trace::MemoryKind>(record.field[11]), Size(record, 13)});
       return true;
     case Fields::kMemoryInfoFieldNumber:
       sink->OnMemoryInfo({time, DeviceOf(record), Size(record, 8), Size(record, 9)});

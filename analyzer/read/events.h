@@ -40,6 +40,10 @@ struct DeviceAllocEvent {
   uint32_t result = 0;
   uint32_t layout = 0;
   uint32_t context = 0;
+  trace::MemoryKind kind = trace::DEVICE;
+  uint64_t stream = 0;
+  uint64_t handle = 0;
+  uint64_t cuda_context = 0;
 };
 
 struct DeviceFreeEvent {
@@ -48,6 +52,8 @@ struct DeviceFreeEvent {
   uint32_t library = 0;
   uint32_t api = 0;
   int32_t device = 0;
+  trace::MemoryKind kind = trace::DEVICE;
+  int64_t bytes = 0;  // of an unmapped range
 };
 
 struct MemoryInfoEvent {

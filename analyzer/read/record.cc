@@ -28,9 +28,9 @@ Meaning MeaningOf(uint32_t type) {
     case Fields::kTensorFreeFieldNumber:
       return {Bit(3) | Bit(8), 0};
     case Fields::kDeviceAllocFieldNumber:
-      return {Bit(3), Bit(4) | Bit(5) | Bit(6) | Bit(8) | Bit(9) | Bit(10)};
+      return {Bit(3), Bit(4) | Bit(5) | Bit(6) | Bit(8) | Bit(9) | Bit(10) | Bit(11)};
     case Fields::kDeviceFreeFieldNumber:
-      return {0, Bit(5) | Bit(6)};
+      return {Bit(13), Bit(5) | Bit(6) | Bit(11)};
     case Fields::kMemoryInfoFieldNumber:
       return {Bit(8) | Bit(9), 0};
     case Fields::kPhaseFieldNumber:

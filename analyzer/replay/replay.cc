@@ -17,7 +17,9 @@ struct SegmentEvent {
 std::vector<SegmentEvent> SegmentEvents(const Timeline& timeline) {
   std::vector<SegmentEvent> events;
   for (const DeviceAllocation& segment : timeline.device_allocations) {
+    // A segment is an address: of physical memory that is mapped to one, the mapping.
     if (!segment.caching_allocator || segment.device != timeline.device) continue;
+    if (segment.kind == MemoryKind::kPhysical) continue;
     events.push_back({segment.born, &segment, false});
     if (segment.died != kNever) events.push_back({segment.died, &segment, true});
   }

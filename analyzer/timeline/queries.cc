@@ -49,7 +49,11 @@ struct Taken {
   int64_t calls = 0;
 };
 
-bool IsMapping(const DeviceAllocation& allocation) { return allocation.api == "cuMemMap"; }
+bool IsMapping(const DeviceAllocation& allocation) { return allocation.kind == MemoryKind::kMapping; }
+
+bool IsOverhead(const DeviceAllocation& allocation) {
+  return allocation.kind == MemoryKind::kContext || allocation.kind == MemoryKind::kCode;
+}
 
 // Time of the last tensor event at or before `time`, and of the first after it.
 std::pair<int64_t, int64_t> SamplesAround(const Timeline& timeline, int64_t time) {
@@ -67,7 +71,7 @@ Taken TakenSince(const Timeline& timeline, int64_t from, int64_t time) {
   bool amid_growth = false;
   Taken taken;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {  // in order of birth
-    if (allocation.device != timeline.device) continue;
+    if (allocation.device != timeline.device || !allocation.on_device) continue;
     if (IsMapping(allocation) && allocation.born > begin && allocation.born <= from) amid_growth = true;
     const bool counted_already =
         amid_growth && IsMapping(allocation) && allocation.born > from && allocation.born < end;
@@ -97,7 +101,8 @@ bool LostEvents(const Timeline& timeline) {
 int64_t SegmentsMissing(const Timeline& timeline, int64_t time) {
   int64_t segments = 0;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
-    const bool counts = allocation.device == timeline.device && allocation.caching_allocator;
+    const bool counts =
+        allocation.device == timeline.device && allocation.caching_allocator && allocation.on_device;
     if (counts && LivesAt(allocation.born, allocation.died, time)) segments += allocation.bytes;
   }
   return std::max<int64_t>(0, ReservedAt(timeline, time) - segments);
@@ -303,6 +308,8 @@ DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
   int64_t segments = 0;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
     if (allocation.device != timeline.device || !LivesAt(allocation.born, allocation.died, time)) continue;
+    // What contexts and code take is in the row for them, with what of it no call shows.
+    if (!allocation.on_device || IsOverhead(allocation)) continue;
     (allocation.caching_allocator ? segments : use.other) += allocation.bytes;
   }
   // Without caching (PYTORCH_NO_CUDA_MEMORY_CACHING) nothing is reserved, and its allocations stand on their own.

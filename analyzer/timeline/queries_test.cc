@@ -123,7 +123,7 @@ TEST(DeviceUseTest, AReadingAmidTheGrowthOfASegmentHasAllOfIt) {
   timeline.memory_readings.push_back({22, 0, 290, 1000});  // 30 bytes created, 10 of them mapped yet
   for (int64_t born = 21; born <= 27; born += 3) {
     timeline.device_allocations.push_back(Allocated(10, born, true));
-    timeline.device_allocations.back().api = "cuMemMap";
+    timeline.device_allocations.back().kind = MemoryKind::kMapping;
   }
   const DeviceUse use = DeviceUseAt(timeline, 30);
   EXPECT_EQ(use.free, 290);

@@ -80,15 +80,40 @@ struct Tensor {
 };
 static_assert(sizeof(Tensor) <= 104);
 
+// What a device call gave out, as proto/trace.proto describes it.
+enum class MemoryKind : uint8_t {
+  kDevice,
+  kManaged,
+  kHost,
+  kRegistered,
+  kArray,
+  kPhysical,
+  kRetained,
+  kMapping,
+  kPooled,
+  kPool,
+  kGraph,
+  kImported,
+  kImportedPhysical,
+  kHostPhysical,
+  kMulticast,
+  kContext,
+  kCode
+};
+
 struct DeviceAllocation {
-  uint64_t address = 0;
+  uint64_t address = 0;  // or handle
   int64_t bytes = 0;
   int64_t born = 0;
   int64_t died = kNever;
   int32_t device = 0;
   std::string library;  // path of the caller
   std::string api;
-  bool caching_allocator = false;  // a segment of PyTorch's allocator: inside `reserved`
+  bool caching_allocator = false;  // a segment of PyTorch's allocator, or what is behind it: inside `reserved`
+  MemoryKind kind = MemoryKind::kDevice;
+  bool on_device = true;  // its bytes are memory of `device` that this process holds, counted here and nowhere else
+  uint64_t stream = 0;
+  uint64_t handle = 0;    // of a mapping: the memory behind it; of pooled memory: the pool
 };
 
 // Memory of one device after an event; `tensors` and `reserved` are the caching allocator's.
@@ -211,6 +236,13 @@ struct Hook {  // a function that the recorder wants to see
   std::string reason;
 };
 
+// A way to device memory that no hook follows: what it takes shows in the device's free bytes only.
+struct UnknownRoute {
+  std::string what;     // "private driver table 195bcbf4-… (heap)"
+  std::string library;  // path of whoever takes it
+  bool may_allocate = false;
+};
+
 struct Timeline {
   ProcessInfo process;
   std::vector<DeviceInfo> devices;
@@ -232,6 +264,7 @@ struct Timeline {
   std::vector<MemoryReading> memory_readings;
   std::vector<BackwardPass> backward_passes;
   std::vector<Hook> hooks;
+  std::vector<UnknownRoute> unknown_routes;
   std::vector<std::string> notes;  // the recorder's own remarks
   int32_t device = 0;              // the device that the report is about: where memory ran out, else the fullest
   int64_t end = 0;                 // time of the last event

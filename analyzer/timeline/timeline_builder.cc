@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "analyzer/read/utf8.h"
+#include "analyzer/timeline/device_ledger.h"
 #include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/interned.h"
 #include "analyzer/timeline/live_set.h"
@@ -21,6 +22,10 @@ namespace {
 
 // The library of PyTorch's caching allocator: its device allocations are segments, counted in `reserved`.
 bool IsCachingAllocator(const std::string& library) { return absl::StrContains(library, "libc10_cuda"); }
+
+bool IsSegmentKind(trace::MemoryKind kind) {
+  return kind == trace::DEVICE || kind == trace::POOLED || kind == trace::PHYSICAL || kind == trace::MAPPING;
+}
 
 Category CategoryOfRole(trace::TensorRole::Role role) {
   switch (role) {
@@ -54,6 +59,7 @@ class Builder : public EventSink {
       : tensors_by_device_calls_(tensors == 0),
         tables_(tables),
         interned_(tables, &timeline_),
+        ledger_(&timeline_.device_allocations),
         machine_(timeline_.modules),
         keeps_graph_(GraphKeepingStacks(timeline_)) {
     timeline_.tensors.reserve(tensors);
@@ -77,7 +83,6 @@ class Builder : public EventSink {
  private:
   struct DeviceState {
     LiveSet tensors;
-    LiveSet allocations;
     SampleSeries samples;
     int64_t reserved = 0;
     int64_t peak = 0;  // of reserved: the fullest device is the one reported where none ran out
@@ -97,6 +102,7 @@ class Builder : public EventSink {
   const Tables& tables_;
   Timeline timeline_;
   Interned interned_;
+  DeviceLedger ledger_;
   PhaseMachine machine_;
   StepLedger steps_;
   std::vector<bool> keeps_graph_;  // by stack
@@ -171,11 +177,11 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
   allocation.address = event.address;
   allocation.bytes = event.bytes;
   allocation.born = event.time;
-  allocation.device = event.device;
   allocation.library = library == tables_.libraries.end() ? "" : library->second;
   allocation.api = tables_.String(event.api);
-  allocation.caching_allocator = IsCachingAllocator(allocation.library);
-  if (allocation.caching_allocator && tensors_by_device_calls_) {
+  allocation.caching_allocator = IsSegmentKind(event.kind) && IsCachingAllocator(allocation.library);
+  const bool is_tensor = event.kind == trace::DEVICE || event.kind == trace::POOLED;
+  if (allocation.caching_allocator && tensors_by_device_calls_ && is_tensor) {
     AllocationContext context = interned_.Context(event.context);
     // Not said: gradients are on in most of a training, and off in its backward.
     if (event.context == 0) context.grad_mode = machine_.phase() != PhaseKind::kBackward;
@@ -189,24 +195,20 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
                .reserved = Device(event.device).tensors.bytes() + event.bytes},
               context);
   }
-  const auto index = static_cast<int64_t>(timeline_.device_allocations.size());
-  timeline_.device_allocations.push_back(std::move(allocation));
-  for (const int64_t gone : Device(event.device).allocations.Add(event.address, event.bytes, index)) {
-    timeline_.device_allocations[static_cast<size_t>(gone)].died = event.time;
-  }
+  ledger_.Add(event, std::move(allocation));
 }
 
 void Builder::OnDeviceFree(const DeviceFreeEvent& event) {
   Seen(event.time);
-  const int64_t allocation = Device(event.device).allocations.Remove(event.address);
-  if (allocation < 0) {
-    ++timeline_.unknown_frees;
-  } else {
-    if (tensors_by_device_calls_ && timeline_.device_allocations[static_cast<size_t>(allocation)].caching_allocator) {
-      OnTensorFree({.time = event.time, .address = event.address, .bytes = 0, .device = event.device, .reserved = -1});
-      Device(event.device).reserved = Device(event.device).tensors.bytes();
-    }
-    timeline_.device_allocations[static_cast<size_t>(allocation)].died = event.time;
+  const std::vector<int64_t> dead = ledger_.Free(event);
+  // A handle that is let go may be mapped still, or have other owners.
+  if (dead.empty() && event.kind == trace::DEVICE) ++timeline_.unknown_frees;
+  for (const int64_t index : dead) {
+    const DeviceAllocation& allocation = timeline_.device_allocations[static_cast<size_t>(index)];
+    if (!tensors_by_device_calls_ || !allocation.caching_allocator) continue;
+    const int32_t device = allocation.device;
+    OnTensorFree({.time = event.time, .address = allocation.address, .bytes = 0, .device = device, .reserved = -1});
+    Device(device).reserved = Device(device).tensors.bytes();
   }
 }
 

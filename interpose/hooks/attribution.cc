@@ -100,7 +100,7 @@ void ResolveTorch() {
   if (resolved.load(std::memory_order_acquire)) [[likely]]
     return;
   for (uint32_t i = 0; i < static_cast<uint32_t>(HookId::kCount); ++i) {
-    if (HookOf(static_cast<HookId>(i)).library != HookLibrary::kCudart) FindReal(static_cast<HookId>(i), nullptr);
+    if (HookOf(static_cast<HookId>(i)).library < HookLibrary::kCudart) FindReal(static_cast<HookId>(i), nullptr);
   }
   grad_mode = reinterpret_cast<ModeQuery*>(FindIn(HookLibrary::kC10, "_ZN3c108GradMode10is_enabledEv"));
   inference_mode = reinterpret_cast<ModeQuery*>(FindIn(HookLibrary::kC10, "_ZN3c1013InferenceMode10is_enabledEv"));

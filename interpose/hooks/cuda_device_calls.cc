@@ -6,86 +6,149 @@
 
 #include "interpose/hooks/attribution.h"
 #include "interpose/hooks/cuda_query.h"
+#include "interpose/hooks/device_hook.h"
 #include "interpose/python/python_part.h"
 
 namespace oomtrace {
 namespace {
 
 constexpr int kOutOfMemory = 2;
-constexpr uint64_t kQuestionNs = 1000000;  // at most one question a millisecond, see MemoryQuestion::kNowAndThen
+constexpr uint64_t kQuestionNs = 1000000;  // frequent calls are followed by at most one question a millisecond
 std::atomic<uint64_t> last_question{0};
-constinit thread_local int runtime_depth __attribute__((tls_model("initial-exec"))) = 0;
+std::atomic<bool> own_context{false};
+constinit thread_local int cuda_depth __attribute__((tls_model("initial-exec"))) = 0;
 
-bool WorthAsking(const DeviceAllocation& allocation) {
-  if (allocation.question == MemoryQuestion::kAlways || allocation.result != 0) return true;
+using wire::MemoryKind;
+
+// Whether the device's free bytes are to be asked after the call: always after one that takes a segment, which is rare;
+// now and then where each tensor or page makes one; never where no device memory is taken.
+bool WorthAsking(MemoryKind kind, int result) {
+  switch (kind) {
+    case MemoryKind::kDevice:
+    case MemoryKind::kManaged:
+    case MemoryKind::kArray:
+      return true;
+    case MemoryKind::kPhysical:
+    case MemoryKind::kPooled:
+      break;
+    default:
+      return false;
+  }
+  if (result != 0) return true;
   const uint64_t now = ClockNs(CLOCK_MONOTONIC_COARSE);
   if (now - last_question.load(std::memory_order_relaxed) < kQuestionNs) return false;
   last_question.store(now, std::memory_order_relaxed);
   return true;
 }
 
+bool IsDeviceMemory(MemoryKind kind) {
+  return kind == MemoryKind::kDevice || kind == MemoryKind::kManaged || kind == MemoryKind::kArray ||
+         kind == MemoryKind::kPhysical || kind == MemoryKind::kPooled;
+}
+
 // PyTorch's allocator retries after a refusal and reports the final one itself, except where it only hands calls on.
-bool ReportedByTorch(const DeviceAllocation& allocation, const LibraryFound& library) {
-  return library.caching_allocator && allocation.question == MemoryQuestion::kAlways &&
+bool ReportedByTorch(MemoryKind kind, const LibraryFound& library) {
+  return library.caching_allocator && kind != MemoryKind::kPooled &&
          getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
 }
 
-void RecordRefusal(Entry& entry, const DeviceAllocation& allocation, uint32_t device) {
+void RecordRefusal(Entry& entry, uint64_t bytes, uint32_t device) {
   Refusal refusal;
   refusal.source = wire::OutOfMemorySource::kDeviceCall;
-  refusal.bytes = allocation.bytes;
+  refusal.bytes = bytes;
   refusal.device = device;
   QueryMemory(&refusal.device_free, &refusal.device_total);
   RecordOutOfMemory(entry.thread(), refusal, AttributeAllocation(entry.thread()));
   entry.recorder().NoteOutOfMemory();
 }
 
+uint32_t DeviceIndex(int device) {
+  return device == kCurrentDevice || device < 0 ? CurrentDevice() : static_cast<uint32_t>(device);
+}
+
+DeviceCall Describe(Recorder& recorder, const HookSite& site, const LibraryFound& library) {
+  DeviceCall call;
+  call.library = library.id;
+  call.api = recorder.facts().String(ApiName(HookOf(site.id).symbol));
+  return call;
+}
+
 }  // namespace
 
-InsideRuntime::InsideRuntime() { ++runtime_depth; }
-InsideRuntime::~InsideRuntime() { --runtime_depth; }
+InsideCuda::InsideCuda() { ++cuda_depth; }
+InsideCuda::~InsideCuda() { --cuda_depth; }
+bool InsideCuda::Now() { return cuda_depth > 0; }
 
-void RecordDeviceAllocation(const DeviceAllocation& allocation) {
-  if (runtime_depth > 0) return;
+FreeBytes FreeBytesNow() {
+  FreeBytes now;
+  uint64_t total;
+  now.known = HasCurrentContext() && QueryMemory(&now.free, &total);
+  return now;
+}
+
+void NoteOwnContext() { own_context.store(true, std::memory_order_relaxed); }
+
+void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& allocation, int result) {
+  // What failed without having been about memory (a graph node with wrong arguments) is nobody's business.
+  if (result != 0 && !IsDeviceMemory(allocation.kind)) return;
   Entry entry(Cause::kMemory);
   if (!entry) return;
   Recorder& recorder = entry.recorder();
   const uint64_t ticks = Ticks();
-  const LibraryFound library = recorder.libraries().Find(allocation.caller, recorder.facts());
-  DeviceCall call;
-  call.address = allocation.address;
+  const LibraryFound library = recorder.libraries().Find(site.caller, recorder.facts());
+  DeviceCall call = Describe(recorder, site, library);
+  call.address = allocation.block;
   call.bytes = allocation.bytes;
   call.attribution = AttributeAllocation(entry.thread());
-  call.library = library.id;
-  call.api = recorder.facts().String(allocation.api);
-  call.device = CurrentDevice();
-  call.result = static_cast<uint32_t>(allocation.result);
+  call.device = DeviceIndex(allocation.device);
+  call.result = static_cast<uint32_t>(result);
+  call.kind = allocation.kind;
+  call.stream = allocation.stream;
+  call.handle = allocation.handle;
+  call.cuda_context = own_context.load(std::memory_order_relaxed) ? CurrentContext() : 0;
   RecordDeviceAlloc(entry.thread(), ticks, call);
   uint64_t free, total;
-  if (WorthAsking(allocation) && QueryMemory(&free, &total)) RecordMemoryInfo(entry.thread(), call.device, free, total);
-  if (allocation.result == kOutOfMemory && !ReportedByTorch(allocation, library)) {
-    RecordRefusal(entry, allocation, call.device);
+  if (WorthAsking(allocation.kind, result) && QueryMemory(&free, &total))
+    RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
+  if (result == kOutOfMemory && !ReportedByTorch(allocation.kind, library)) {
+    RecordRefusal(entry, allocation.bytes, call.device);
     RequestPythonPart(PythonTask::kOutOfMemory);
   } else {
     RequestPythonPart(PythonTask::kBegin);
   }
 }
 
-void RecordDeviceRelease(const char* api, const void* caller, const void* pointer, uint64_t ticks) {
-  if (runtime_depth > 0) return;
+void RecordMeasured(const HookSite& site, const DeviceAllocation& allocation, const FreeBytes& before) {
+  uint64_t free = 0, total = 0;
+  const bool known = HasCurrentContext() && QueryMemory(&free, &total);
+  const uint64_t taken = before.known && known && before.free > free ? before.free - free : 0;
+  Entry entry(taken > 0 ? Cause::kMemory : Cause::kFact);
+  if (!entry) return;
+  Recorder& recorder = entry.recorder();
+  DeviceCall call = Describe(recorder, site, recorder.libraries().Find(site.caller, recorder.facts()));
+  call.address = allocation.block;
+  call.bytes = taken;
+  call.device = DeviceIndex(allocation.device);
+  call.kind = allocation.kind;
+  RecordDeviceAlloc(entry.thread(), Ticks(), call);
+  if (known) RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
+}
+
+void RecordDeviceRelease(const HookSite& site, const Returned& returned, uint64_t ticks) {
   Entry entry(Cause::kFact);
   if (!entry) return;
   Recorder& recorder = entry.recorder();
-  DeviceCall call;
-  call.address = reinterpret_cast<uint64_t>(pointer);
-  call.library = recorder.libraries().Find(caller, recorder.facts()).id;
-  call.api = recorder.facts().String(api);
-  call.device = CurrentDevice();
+  DeviceCall call = Describe(recorder, site, recorder.libraries().Find(site.caller, recorder.facts()));
+  call.address = returned.block;
+  call.bytes = returned.bytes;
+  call.device = DeviceIndex(returned.device);
+  call.kind = returned.kind;
+  call.stream = returned.stream;
   RecordDeviceFree(entry.thread(), ticks, call);
 }
 
 void RecordMemoryAnswer(uint64_t free, uint64_t total) {
-  if (runtime_depth > 0) return;
+  if (InsideCuda::Now()) return;
   Entry entry(Cause::kFact);
   if (entry) RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
 }
@@ -97,7 +160,7 @@ void RecordMemoryNow() {
 }
 
 void RecordCopyFromHost(const void* destination, size_t bytes) {
-  if (bytes < kSmallestCopy || runtime_depth > 0) return;
+  if (bytes < kSmallestCopy || InsideCuda::Now()) return;
   Entry entry(Cause::kFact);
   if (entry) RecordHostCopy(entry.thread(), reinterpret_cast<uint64_t>(destination), bytes, CurrentDevice());
 }

@@ -1,6 +1,7 @@
 // The library's beginning: nothing happens here but preparing the pages that hooks look at.
 #include "interpose/hooks/hook_states.h"
 #include "interpose/hooks/real.h"
+#include "interpose/hooks/unknown_routes.h"
 #include "interpose/python/py_api.h"
 #include "interpose/python/python_part.h"
 #include "interpose/record/recorder.h"
@@ -29,6 +30,7 @@ namespace {
 // The start may lie under the lock of PyTorch's allocator: where there is an interpreter, its part writes the hooks.
 void OnStart(Recorder& recorder) {
   if (Python() == nullptr) WriteHooks(recorder.facts());
+  WriteUnknownRoutes(recorder);
   RequestPythonPart(PythonTask::kBegin);
 }
 

@@ -19,6 +19,7 @@ std::atomic<void*> real_functions[static_cast<size_t>(HookId::kCount)];
 constexpr const char* kC10Names[] = {"libc10.so", nullptr};
 constexpr const char* kTorchCpuNames[] = {"libtorch_cpu.so", nullptr};
 constexpr const char* kTorchCudaNames[] = {"libtorch_cuda.so", nullptr};
+constexpr const char* kCudaNames[] = {"libcuda.so.1", nullptr};
 constexpr const char* kCudartNames[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so",
                                         nullptr};
 
@@ -32,24 +33,60 @@ const char* const* Sonames(HookLibrary library) {
       return kTorchCudaNames;
     case HookLibrary::kCudart:
       return kCudartNames;
+    case HookLibrary::kCuda:
+      return kCudaNames;
   }
   return nullptr;
 }
 
-bool IsOurs(const void* function) {
-  Dl_info here, there;
-  return dladdr(reinterpret_cast<const void*>(&HookOf), &here) != 0 && dladdr(function, &there) != 0 &&
-         here.dli_fbase == there.dli_fbase;
+bool SameLibrary(const void* a, const void* b) {
+  Dl_info first, second;
+  return dladdr(a, &first) != 0 && dladdr(b, &second) != 0 && first.dli_fbase == second.dli_fbase;
+}
+
+// The versions under which glibc has exported dlsym: since 2.34 from libc itself, before from libdl.
+constexpr const char* kDlsymVersions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
+std::atomic<DlsymFunction*> real_dlsym{nullptr};
+
+void* Lookup(void* handle, const char* symbol) {
+  DlsymFunction* find = RealDlsym();
+  return find != nullptr ? find(handle, symbol) : nullptr;
+}
+
+// dlsym without an error left behind for the application's next dlerror().
+void* LookupQuietly(void* handle, const char* symbol) {
+  void* found = Lookup(handle, symbol);
+  if (found == nullptr) dlerror();
+  return found;
 }
 
 void* FindThroughCaller(const char* symbol, const void* caller) {
   Dl_info info;
   if (caller == nullptr || dladdr(caller, &info) == 0 || info.dli_fname == nullptr) return nullptr;
   void* library = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
-  return library != nullptr ? dlsym(library, symbol) : nullptr;
+  return library != nullptr ? LookupQuietly(library, symbol) : nullptr;
 }
 
 }  // namespace
+
+DlsymFunction* RealDlsym() {
+  DlsymFunction* known = real_dlsym.load(std::memory_order_relaxed);
+  for (size_t i = 0; known == nullptr && i < sizeof(kDlsymVersions) / sizeof(*kDlsymVersions); ++i) {
+    known = reinterpret_cast<DlsymFunction*>(dlvsym(RTLD_NEXT, "dlsym", kDlsymVersions[i]));
+    real_dlsym.store(known, std::memory_order_relaxed);
+  }
+  return known;
+}
+
+bool IsOurs(const void* function) { return SameLibrary(reinterpret_cast<const void*>(&HookOf), function); }
+
+std::string_view ApiName(std::string_view symbol) {
+  const size_t mark = symbol.rfind('_');
+  if (mark == std::string_view::npos || symbol[0] != 'c') return symbol;
+  const std::string_view suffix(symbol.data() + mark, symbol.size() - mark);
+  const bool variant = suffix == "_v2" || suffix == "_v3" || suffix == "_v4" || suffix == "_ptsz" || suffix == "_ptds";
+  return variant ? std::string_view(symbol.data(), mark) : symbol;
+}
 
 const HookEntry& HookOf(HookId id) { return kHooks[static_cast<size_t>(id)]; }
 
@@ -64,11 +101,11 @@ bool LibraryLoaded(HookLibrary library) {
 }
 
 void* FindIn(HookLibrary library, const char* symbol) {
-  if (void* next = dlsym(RTLD_NEXT, symbol)) return next;
+  if (void* next = LookupQuietly(RTLD_NEXT, symbol)) return next;
   for (const char* const* name = Sonames(library); *name != nullptr; ++name) {
     void* handle = dlopen(*name, RTLD_LAZY | RTLD_NOLOAD);
     if (handle == nullptr) continue;
-    if (void* found = dlsym(handle, symbol)) return found;
+    if (void* found = LookupQuietly(handle, symbol)) return found;
   }
   return nullptr;
 }
@@ -84,6 +121,17 @@ void* FindReal(HookId id, const void* caller) {
   if (found == nullptr || IsOurs(found)) return nullptr;
   slot.store(found, std::memory_order_release);
   return found;
+}
+
+void* KnownReal(HookId id) { return real_functions[static_cast<size_t>(id)].load(std::memory_order_acquire); }
+
+bool AdoptReal(HookId id, void* found) {
+  void* known = FindReal(id, nullptr);
+  if (known == nullptr && !IsOurs(found)) {
+    std::atomic<void*>& slot = real_functions[static_cast<size_t>(id)];
+    if (slot.compare_exchange_strong(known, found, std::memory_order_acq_rel)) return true;
+  }
+  return known == found || (known != nullptr && SameLibrary(known, found));
 }
 
 }  // namespace oomtrace

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace oomtrace {
 
@@ -16,7 +17,8 @@ enum class HookId : uint32_t {
   kCount
 };
 
-enum class HookLibrary : uint8_t { kC10, kTorchCpu, kTorchCuda, kCudart };
+// PyTorch's come before CUDA's.
+enum class HookLibrary : uint8_t { kC10, kTorchCpu, kTorchCuda, kCudart, kCuda };
 
 struct HookEntry {
   const char* symbol;
@@ -24,6 +26,8 @@ struct HookEntry {
 };
 
 const HookEntry& HookOf(HookId id);
+// The function's name without what marks a variant: "cuMemAlloc" for cuMemAlloc_v2, as cuGetProcAddress knows it.
+std::string_view ApiName(std::string_view symbol);
 const char* LibraryName(HookLibrary library);  // "libc10.so"
 bool LibraryLoaded(HookLibrary library);
 
@@ -36,8 +40,20 @@ Function* Real(HookId id, const void* caller) {
   return reinterpret_cast<Function*>(FindReal(id, caller));
 }
 
+// The real function if it is known already, else nullptr. Takes no lock.
+void* KnownReal(HookId id);
+// For a real function that was found otherwise (cuGetProcAddress's answer): true where it is the one that calls go to
+// from now on, or lies in the same library as that one. Only then may the caller be given our function for it.
+bool AdoptReal(HookId id, void* found);
+bool IsOurs(const void* function);
+
 // A function that is not hooked, in a library that is loaded.
 void* FindIn(HookLibrary library, const char* symbol);
+
+// dlsym of the C library, whoever stands in front of it (found by dlvsym, never through the public name). nullptr where
+// it cannot be found.
+using DlsymFunction = void*(void* handle, const char* symbol);
+DlsymFunction* RealDlsym();
 
 }  // namespace oomtrace
 

@@ -3,8 +3,8 @@
 namespace oomtrace {
 namespace {
 
-// Largest event without lists: a tag and a length, then at most 11 fields of a tag and a 10-byte varint.
-constexpr size_t kLargestEvent = 2 + 11 * 11;
+// Largest event without lists: a tag and a length, then at most 14 fields of a tag and a 10-byte varint.
+constexpr size_t kLargestEvent = 2 + 14 * 11;
 
 template <typename Fill>
 void Record(ThreadState& thread, uint32_t field, Fill fill, size_t most = kLargestEvent, uint64_t ticks = 0) {
@@ -50,6 +50,10 @@ void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& ca
         proto.Uint(8, call.result);
         proto.Uint(9, call.attribution.layout);
         proto.Uint(10, call.attribution.context);
+        proto.Uint(11, static_cast<uint32_t>(call.kind));
+        proto.Uint(12, call.stream);
+        proto.Uint(13, call.handle);
+        proto.Uint(14, call.cuda_context);
       },
       kLargestEvent, ticks);
 }
@@ -62,6 +66,9 @@ void RecordDeviceFree(ThreadState& thread, uint64_t ticks, const DeviceCall& cal
         proto.Uint(5, call.library);
         proto.Uint(6, call.api);
         proto.Uint(7, call.device);
+        proto.Uint(11, static_cast<uint32_t>(call.kind));
+        proto.Uint(12, call.stream);
+        proto.Uint(13, call.bytes);
       },
       kLargestEvent, ticks);
 }

@@ -21,6 +21,10 @@ struct DeviceCall {
   uint32_t api = 0;
   uint32_t device = 0;
   uint32_t result = 0;
+  wire::MemoryKind kind = wire::MemoryKind::kDevice;
+  uint64_t stream = 0;
+  uint64_t handle = 0;
+  uint64_t cuda_context = 0;
 };
 
 struct Refusal {

@@ -31,6 +31,8 @@ inline constexpr uint32_t kDevice = 25;
 inline constexpr uint32_t kHook = 26;
 inline constexpr uint32_t kNote = 27;
 inline constexpr uint32_t kSite = 28;
+inline constexpr uint32_t kUnknownRoute = 30;
+inline constexpr uint32_t kSystem = 41;
 
 // Kinds of the events in a compact run.
 enum class Compact : uint32_t {
@@ -53,6 +55,29 @@ enum class Phase : uint32_t {
 };
 
 enum class OutOfMemorySource : uint32_t { kTorchReport = 1, kDeviceCall = 2 };
+
+// What a device call gave out (MemoryKind).
+enum class MemoryKind : uint32_t {
+  kDevice = 0,
+  kManaged = 1,
+  kHost = 2,
+  kRegistered = 3,
+  kArray = 4,
+  kPhysical = 5,
+  kRetained = 6,
+  kMapping = 7,
+  kPooled = 8,
+  kPool = 9,
+  kGraph = 10,
+  kImported = 11,
+  kImportedPhysical = 12,
+  kHostPhysical = 13,
+  kMulticast = 14,
+  kContext = 15,
+  kCode = 16,
+};
+
+enum class RouteKind : uint32_t { kPrivateTable = 1, kBypassed = 2, kUnhookedFunction = 3 };
 
 enum class HookState : uint32_t { kHooked = 1, kMissing = 2, kNotLoaded = 3, kDisabled = 4 };
 

@@ -211,6 +211,13 @@ SIMGPU_API CUresult cuCtxGetLimit(size_t* value, CUlimit) {
 }
 
 SIMGPU_API CUresult cuCtxSetLimit(CUlimit, size_t) { return CUDA_SUCCESS; }
+SIMGPU_API CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
+  auto exchanged = static_cast<cudaStreamCaptureMode>(*mode);
+  const cudaError_t error = cudaThreadExchangeStreamCaptureMode(&exchanged);
+  *mode = static_cast<CUstreamCaptureMode>(exchanged);
+  return Driver(error);
+}
+
 SIMGPU_API CUresult cuCtxSynchronize() { return Driver(cudaDeviceSynchronize()); }
 
 SIMGPU_API CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {

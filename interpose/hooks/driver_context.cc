@@ -1,0 +1,52 @@
+// Contexts. What one takes shows in the device's free bytes, if another was there before to ask them in.
+#include <cuda.h>
+
+#include "interpose/hooks/device_hook.h"
+
+using namespace oomtrace;
+using wire::MemoryKind;
+
+namespace {
+
+template <typename... Arguments>
+CUresult Create(const HookSite& site, CUcontext* context, CUdevice device, Arguments... arguments) {
+  const auto given = [=] {
+    return DeviceAllocation{.kind = MemoryKind::kContext, .block = Written(true, context), .device = device};
+  };
+  const CUresult result = CallMeasured<CUresult>(site, given, context, arguments...);
+  if (result == CUDA_SUCCESS && !InsideCuda::Now()) NoteOwnContext();
+  return result;
+}
+
+}  // namespace
+
+OOMTRACE_EXPORT CUresult cuCtxCreate_v2(CUcontext* context, unsigned int flags, CUdevice device) {
+  return Create(OOMTRACE_SITE(kCuCtxCreateV2), context, device, flags, device);
+}
+
+OOMTRACE_EXPORT CUresult cuCtxCreate_v3(CUcontext* context, CUexecAffinityParam* affinity, int count,
+                                        unsigned int flags, CUdevice device) {
+  return Create(OOMTRACE_SITE(kCuCtxCreateV3), context, device, affinity, count, flags, device);
+}
+
+OOMTRACE_EXPORT CUresult cuCtxCreate_v4(CUcontext* context, CUctxCreateParams* parameters, unsigned int flags,
+                                        CUdevice device) {
+  return Create(OOMTRACE_SITE(kCuCtxCreateV4), context, device, parameters, flags, device);
+}
+
+OOMTRACE_EXPORT CUresult cuCtxDestroy_v2(CUcontext context) {
+  return CallReleasing<CUresult>(OOMTRACE_SITE(kCuCtxDestroy),
+                                 {.kind = MemoryKind::kContext, .block = Number(context)}, context);
+}
+
+OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
+  const auto given = [=] {
+    return DeviceAllocation{.kind = MemoryKind::kContext, .block = Written(true, context), .device = device};
+  };
+  return CallMeasured<CUresult>(OOMTRACE_SITE(kCuDevicePrimaryCtxRetain), given, context, device);
+}
+
+OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
+  return CallReleasing<CUresult>(OOMTRACE_SITE(kCuDevicePrimaryCtxReset),
+                                 {.kind = MemoryKind::kContext, .device = device}, device);
+}

@@ -101,8 +101,7 @@ bool LostEvents(const Timeline& timeline) {
 int64_t SegmentsMissing(const Timeline& timeline, int64_t time) {
   int64_t segments = 0;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
-    const bool counts =
-        allocation.device == timeline.device && allocation.caching_allocator && allocation.on_device;
+    const bool counts = allocation.device == timeline.device && allocation.caching_allocator && allocation.on_device;
     if (counts && LivesAt(allocation.born, allocation.died, time)) segments += allocation.bytes;
   }
   return std::max<int64_t>(0, ReservedAt(timeline, time) - segments);

@@ -113,7 +113,7 @@ struct DeviceAllocation {
   MemoryKind kind = MemoryKind::kDevice;
   bool on_device = true;  // its bytes are memory of `device` that this process holds, counted here and nowhere else
   uint64_t stream = 0;
-  uint64_t handle = 0;    // of a mapping: the memory behind it; of pooled memory: the pool
+  uint64_t handle = 0;  // of a mapping: the memory behind it; of pooled memory: the pool
 };
 
 // Memory of one device after an event; `tensors` and `reserved` are the caching allocator's.

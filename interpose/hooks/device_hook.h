@@ -1,6 +1,6 @@
-// The shape of every hook of a CUDA function: the real function always runs, its answer is the caller's answer, and what
-// it wrote is read only after success. Runtime and driver differ in the type of their results alone: 0 is success, 2
-// out of memory, 3 "not initialized" in both.
+// The shape of every hook of a CUDA function: the real function always runs, its answer is the caller's answer, and
+// what it wrote is read only after success. Runtime and driver differ in the type of their results alone: 0 is success,
+// 2 out of memory, 3 "not initialized" in both.
 #pragma once
 
 #include "interpose/hooks/cuda_device_calls.h"

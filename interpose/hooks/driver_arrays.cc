@@ -1,5 +1,5 @@
-// Arrays (textures) asked of the CUDA driver. Their bytes are those of the descriptor: how the device pads them shows in
-// its free bytes only.
+// Arrays (textures) asked of the CUDA driver. Their bytes are those of the descriptor: how the device pads them shows
+// in its free bytes only.
 #include <cuda.h>
 
 #include "interpose/hooks/device_hook.h"
@@ -80,8 +80,8 @@ OOMTRACE_EXPORT CUresult cuMipmappedArrayCreate(CUmipmappedArray* array, const C
 }
 
 OOMTRACE_EXPORT CUresult cuArrayDestroy(CUarray array) {
-  return CallReleasing<CUresult>(OOMTRACE_SITE(kCuArrayDestroy), {.kind = MemoryKind::kPhysical, .block = Number(array)},
-                                 array);
+  return CallReleasing<CUresult>(OOMTRACE_SITE(kCuArrayDestroy),
+                                 {.kind = MemoryKind::kPhysical, .block = Number(array)}, array);
 }
 
 OOMTRACE_EXPORT CUresult cuMipmappedArrayDestroy(CUmipmappedArray array) {

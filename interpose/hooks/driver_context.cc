@@ -35,8 +35,8 @@ OOMTRACE_EXPORT CUresult cuCtxCreate_v4(CUcontext* context, CUctxCreateParams* p
 }
 
 OOMTRACE_EXPORT CUresult cuCtxDestroy_v2(CUcontext context) {
-  return CallReleasing<CUresult>(OOMTRACE_SITE(kCuCtxDestroy),
-                                 {.kind = MemoryKind::kContext, .block = Number(context)}, context);
+  return CallReleasing<CUresult>(OOMTRACE_SITE(kCuCtxDestroy), {.kind = MemoryKind::kContext, .block = Number(context)},
+                                 context);
 }
 
 OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {

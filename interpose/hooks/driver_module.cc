@@ -42,8 +42,8 @@ OOMTRACE_EXPORT CUresult cuModuleUnload(CUmodule module) {
 OOMTRACE_EXPORT CUresult cuLibraryLoadData(CUlibrary* library, const void* code, CUjit_option* options, void** values,
                                            unsigned int count, CUlibraryOption* library_options, void** library_values,
                                            unsigned int library_count) {
-  return Load(OOMTRACE_SITE(kCuLibraryLoadData), library, code, options, values, count, library_options,
-              library_values, library_count);
+  return Load(OOMTRACE_SITE(kCuLibraryLoadData), library, code, options, values, count, library_options, library_values,
+              library_count);
 }
 
 OOMTRACE_EXPORT CUresult cuLibraryLoadFromFile(CUlibrary* library, const char* file, CUjit_option* options,

@@ -34,8 +34,7 @@ OOMTRACE_EXPORT CUresult cuExternalMemoryGetMappedBuffer(CUdeviceptr* address, C
                             .bytes = description != nullptr ? description->size : 0,
                             .handle = Number(memory)};
   };
-  return CallAllocating<CUresult>(OOMTRACE_SITE(kCuExternalMemoryGetMappedBuffer), given, address, memory,
-                                  description);
+  return CallAllocating<CUresult>(OOMTRACE_SITE(kCuExternalMemoryGetMappedBuffer), given, address, memory, description);
 }
 
 OOMTRACE_EXPORT CUresult cuDestroyExternalMemory(CUexternalMemory memory) {

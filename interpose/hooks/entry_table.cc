@@ -62,9 +62,7 @@ constexpr Entry kEntries[] = {
 #undef OOMTRACE_HOOK
 };
 
-bool IsPerThread(std::string_view symbol) {
-  return symbol.ends_with("_ptsz") || symbol.ends_with("_ptds");
-}
+bool IsPerThread(std::string_view symbol) { return symbol.ends_with("_ptsz") || symbol.ends_with("_ptds"); }
 
 }  // namespace
 
@@ -72,8 +70,8 @@ void* OurFunction(HookId id) { return reinterpret_cast<void*>(kOurs[static_cast<
 
 HookId FindCudaHook(const char* symbol) {
   const std::string_view name(symbol);
-  const auto* found =
-      std::lower_bound(kSymbols.begin(), kSymbols.end(), name, [](const Symbol& a, std::string_view b) { return a.name < b; });
+  const auto* found = std::lower_bound(kSymbols.begin(), kSymbols.end(), name,
+                                       [](const Symbol& a, std::string_view b) { return a.name < b; });
   return found != kSymbols.end() && found->name == name ? found->id : HookId::kCount;
 }
 

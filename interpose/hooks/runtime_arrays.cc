@@ -52,13 +52,12 @@ OOMTRACE_EXPORT cudaError_t cudaMallocMipmappedArray(cudaMipmappedArray_t* array
   const auto given = [=](bool success) {
     return DeviceAllocation{MemoryKind::kArray, Written(success, array), PyramidBytes(format, extent, levels)};
   };
-  return CallAllocating<cudaError_t>(OOMTRACE_SITE(kMallocMipmappedArray), given, array, format, extent, levels,
-                                     flags);
+  return CallAllocating<cudaError_t>(OOMTRACE_SITE(kMallocMipmappedArray), given, array, format, extent, levels, flags);
 }
 
 OOMTRACE_EXPORT cudaError_t cudaFreeArray(cudaArray_t array) {
-  return CallReleasing<cudaError_t>(OOMTRACE_SITE(kFreeArray),
-                                    {.kind = MemoryKind::kPhysical, .block = Number(array)}, array);
+  return CallReleasing<cudaError_t>(OOMTRACE_SITE(kFreeArray), {.kind = MemoryKind::kPhysical, .block = Number(array)},
+                                    array);
 }
 
 OOMTRACE_EXPORT cudaError_t cudaFreeMipmappedArray(cudaMipmappedArray_t array) {

@@ -33,8 +33,7 @@ OOMTRACE_EXPORT cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemP
 }
 
 OOMTRACE_EXPORT cudaError_t cudaMemPoolImportFromShareableHandle(cudaMemPool_t* pool, void* shareable,
-                                                                 cudaMemAllocationHandleType type,
-                                                                 unsigned int flags) {
+                                                                 cudaMemAllocationHandleType type, unsigned int flags) {
   const auto given = [=](bool success) {
     return DeviceAllocation{MemoryKind::kImportedPhysical, Written(success, pool)};
   };

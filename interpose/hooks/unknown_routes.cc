@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstring>
 
-
 namespace oomtrace {
 namespace {
 
@@ -15,8 +14,8 @@ constexpr size_t kLongestName = 120;
 struct Route {
   wire::RouteKind kind;
   bool may_allocate;
-  uint32_t calls;    // not counted in the trace's header yet
-  bool written;      // in the trace of `recorder`
+  uint32_t calls;  // not counted in the trace's header yet
+  bool written;    // in the trace of `recorder`
   const Recorder* recorder;
   const void* caller;
   char name[kLongestName];

@@ -126,6 +126,8 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"hook", wire::kHook},
       {"note", wire::kNote},
       {"site", wire::kSite},
+      {"unknown_route", wire::kUnknownRoute},
+      {"system", wire::kSystem},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

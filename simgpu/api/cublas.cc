@@ -98,13 +98,6 @@ SIMGPU_API int cublasSetMathMode(void* handle, int mode) {
 SIMGPU_API size_t cublasLtGetVersion() { return kLtVersion; }
 SIMGPU_API int cublasLtCreate(void** handle) { return NewOpaque(handle); }
 SIMGPU_API int cublasLtDestroy(void*) { return kSuccess; }
-SIMGPU_API int cublasLtMatmulDescCreate(void** descriptor, int, int) { return NewOpaque(descriptor); }
-SIMGPU_API int cublasLtMatmulDescDestroy(void*) { return kSuccess; }
-SIMGPU_API int cublasLtMatmulPreferenceCreate(void** preference) { return NewOpaque(preference); }
-SIMGPU_API int cublasLtMatmulPreferenceDestroy(void*) { return kSuccess; }
-SIMGPU_API int cublasLtMatrixLayoutDestroy(void*) { return kSuccess; }
-
-SIMGPU_API int cublasLtMatrixLayoutCreate(void** layout, int, uint64_t, uint64_t, int64_t) { return NewOpaque(layout); }
 
 // One algorithm for everything, which needs no workspace of its own.
 SIMGPU_API int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int requested,
@@ -123,3 +116,12 @@ SIMGPU_API int cublasGetVersion_v2(void*, int* version) {
   *version = 130002;  // 13.0.2, of CUDA 13.0
   return 0;
 }
+
+SIMGPU_API const char* cublasGetStatusName(int status) {
+  return status == kSuccess ? "CUBLAS_STATUS_SUCCESS" : "CUBLAS_STATUS_NOT_SUPPORTED";
+}
+SIMGPU_API const char* cublasGetStatusString(int status) {
+  return status == kSuccess ? "success" : "not supported by the simulated GPU";
+}
+SIMGPU_API const char* cublasLtGetStatusName(int status) { return cublasGetStatusName(status); }
+SIMGPU_API const char* cublasLtGetStatusString(int status) { return cublasGetStatusString(status); }

@@ -199,3 +199,16 @@ SIMGPU_API CUresult cuPointerGetAttribute(void* value, CUpointer_attribute attri
       return CUDA_ERROR_NOT_SUPPORTED;
   }
 }
+
+// Each value that is not known for that address is 0, as the driver does it.
+SIMGPU_API CUresult cuPointerGetAttributes(unsigned int count, CUpointer_attribute* attributes, void** values,
+                                           CUdeviceptr address) {
+  for (unsigned int i = 0; i < count; ++i) {
+    if (cuPointerGetAttribute(values[i], attributes[i], address) == CUDA_SUCCESS) continue;
+    const bool is_pointer = attributes[i] == CU_POINTER_ATTRIBUTE_CONTEXT ||
+                            attributes[i] == CU_POINTER_ATTRIBUTE_DEVICE_POINTER ||
+                            attributes[i] == CU_POINTER_ATTRIBUTE_HOST_POINTER;
+    std::memset(values[i], 0, is_pointer ? sizeof(void*) : sizeof(int));
+  }
+  return CUDA_SUCCESS;
+}

@@ -42,6 +42,13 @@ int NoStream(void** stream) {
   return 0;
 }
 
+// `property` is a libraryPropertyType: one of the version's three numbers. 3 is both libraries' "invalid value".
+int VersionPart(const int (&version)[3], int property, int* value) {
+  if (property < 0 || property > 2) return 3;
+  *value = version[property];
+  return 0;
+}
+
 }  // namespace
 
 #define HANDLE(name) \
@@ -113,13 +120,9 @@ SIMGPU_API int cusolverDnXgeev_bufferSize(W, W, W, W, W, W, W, W, W, W, W, W, W,
 
 SIMGPU_API int cusolverDnGetStream(W, void** stream) { return NoStream(stream); }
 
-// libraryPropertyType: the version's three numbers. 12.0.4 is that of CUDA 13.0.
-SIMGPU_API int cusolverGetProperty(int property, int* value) {
-  constexpr int kVersion[] = {12, 0, 4};
-  if (property < 0 || property > 2) return 3;  // CUSOLVER_STATUS_INVALID_VALUE
-  *value = kVersion[property];
-  return 0;
-}
+// The versions are those of CUDA 13.0.
+SIMGPU_API int cusolverGetProperty(int property, int* value) { return VersionPart({12, 0, 4}, property, value); }
+SIMGPU_API int cusparseGetProperty(int property, int* value) { return VersionPart({12, 6, 3}, property, value); }
 
 HANDLE(cusparseCreate)
 HANDLE(cusparseCreateMatDescr)
@@ -151,6 +154,6 @@ FOR_EACH_TYPE(GTSV_SIZE, cusparse, gtsv2StridedBatch_bufferSizeExt)
 
 SIMGPU_API int cusparseGetStream(W, void** stream) { return NoStream(stream); }
 SIMGPU_API int cusparseGetVersion(W, int* version) {
-  *version = 12604;  // 12.6.4, of CUDA 13.0
+  *version = 12603;  // 12.6.3, of CUDA 13.0
   return 0;
 }

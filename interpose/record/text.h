@@ -15,7 +15,10 @@ class Text {
 
   Text& Add(const char* text) { return Add(text, strlen(text)); }
   Text& Add(const char* text, size_t size) {
-    if (size > kCapacity - 1 - size_) size = kCapacity - 1 - size_;
+    if (size > kCapacity - 1 - size_) {
+      size = kCapacity - 1 - size_;
+      cut_ = true;
+    }
     memcpy(buffer_ + size_, text, size);
     size_ += size;
     buffer_[size_] = 0;
@@ -29,12 +32,23 @@ class Text {
     return Add(digits + first, sizeof(digits) - first);
   }
 
+  // The last `most` bytes of a long text, behind dots.
+  Text& AddEnd(const char* text, size_t most) {
+    const size_t size = strlen(text);
+    return size <= most ? Add(text, size) : Add("...").Add(text + size - most, most);
+  }
+
   const char* c_str() const { return buffer_; }
   size_t size() const { return size_; }
-  void Clear() { buffer_[size_ = 0] = 0; }
+  bool cut() const { return cut_; }  // not all of it is there
+  void Clear() {
+    buffer_[size_ = 0] = 0;
+    cut_ = false;
+  }
 
  private:
   size_t size_ = 0;
+  bool cut_ = false;
   char buffer_[kCapacity];
 };
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "interpose/record/clock.h"
@@ -22,11 +23,22 @@
 namespace oomtrace {
 namespace {
 
+constexpr size_t kShownPath = 140;  // bytes of a path, its end, that leave room in a Reason for what is wrong with it
+
 uint64_t LargestFile() {
   // Beyond this limit the kernel sends SIGXFSZ, which would kill the application.
   rlimit limit;
   if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return ~uint64_t{0};
   return limit.rlim_cur;
+}
+
+// What is in a trace belongs to the kernel's page cache: the pages of a long job's trace need not count as this
+// process's own. Whoever touches one again gets it back as it was. From the first whole page to the last.
+void DropResident(void* memory, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(memory) + page - 1) & ~(page - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(memory) + bytes) & ~(page - 1);
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace
@@ -40,20 +52,18 @@ bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, in
     return false;
   }
   budget_chunks_ = (budget_bytes - kHeaderSize) / kChunkSize;
-  descriptor_ = ::open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (descriptor_ < 0) {
+  if (!descriptor_.Create(path)) {
     *errno_out = errno;
-    reason->Add("cannot create ").Add(path).Add(": ").Add(strerrordesc_np(*errno_out));
+    reason->Add("cannot create ").AddEnd(path, kShownPath).Add(": ").Add(strerrordesc_np(*errno_out));
     return false;
   }
-  fchmod(descriptor_, 0644);
   const uint64_t span = kHeaderSize + budget_chunks_ * kChunkSize;
   const char* problem = nullptr;
-  if (!Reserve(kHeaderSize + kChunkSize)) {
+  if (!Reserve(0, kHeaderSize + kChunkSize)) {
     *errno_out = errno;
     problem = "no space for it on the disk: ";
   } else {
-    void* memory = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, 0);
+    void* memory = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_.Get(), 0);
     slots_ = static_cast<Slot*>(MapMemory(budget_chunks_ * sizeof(Slot)));
     if (memory != MAP_FAILED && slots_ != nullptr) {
       header_ = static_cast<TraceHeader*>(memory);
@@ -63,10 +73,9 @@ bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, in
     }
   }
   if (problem != nullptr) {
-    reason->Add("cannot write ").Add(path).Add(", ").Add(problem).Add(strerrordesc_np(*errno_out));
+    reason->Add("cannot write ").AddEnd(path, kShownPath).Add(", ").Add(problem).Add(strerrordesc_np(*errno_out));
     unlink(path);
-    close(descriptor_);
-    descriptor_ = -1;
+    descriptor_.Close();
     return false;
   }
   reserved_chunks_ = 1;
@@ -84,22 +93,27 @@ bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, in
   return true;
 }
 
-// posix_fallocate returns its error; it also works, by writing, where the file system has no fallocate.
-bool TraceFile::Reserve(uint64_t bytes) {
-  int error;
-  do error = posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
-  while (error == EINTR);
-  errno = error;
-  return error == 0;
+// posix_fallocate returns its error. Where the file system has no fallocate it writes a zero to each block: therefore
+// only what nobody writes to yet is reserved, and no signal interrupts it (tmpfs would begin anew each time).
+bool TraceFile::Reserve(uint64_t begin, uint64_t end) {
+  const int descriptor = descriptor_.Get();
+  if (descriptor < 0) {
+    errno = EBADF;
+    return false;
+  }
+  const SignalsHeldBack quiet;
+  errno = posix_fallocate(descriptor, static_cast<off_t>(begin), static_cast<off_t>(end - begin));
+  return errno == 0;
 }
 
 bool TraceFile::Grow() {
   if (full_ || reserved_chunks_ == budget_chunks_) return false;
-  uint64_t target = reserved_chunks_ + kExtent / kChunkSize;
+  // Twice as much each time, so that a short job leaves a small file.
+  uint64_t target = reserved_chunks_ + std::clamp(reserved_chunks_, kFirstChunks, kExtent / kChunkSize);
   if (target > budget_chunks_) target = budget_chunks_;
   // The limit may have been lowered since Open; beyond it posix_fallocate would raise SIGXFSZ.
   const uint64_t bytes = kHeaderSize + target * kChunkSize;
-  if (bytes > LargestFile() || !Reserve(bytes)) {
+  if (bytes > LargestFile() || !Reserve(kHeaderSize + reserved_chunks_ * kChunkSize, bytes)) {
     full_ = true;
     return false;
   }
@@ -186,6 +200,7 @@ ChunkHeader* TraceFile::Take(ChunkKind kind, uint32_t thread) {
   if (FreeChunks() <= Fold::Spare(budget_chunks_)) {
     if (fold_ == nullptr) fold_ = Fold::Make(this);
     if (fold_ != nullptr) fold_->FoldOldest();
+    DropResident(header_, kHeaderSize + used_chunks_ * kChunkSize);  // the fold looked at all of it
   }
   ChunkHeader* chunk = TakeLocked(kind, thread);
   if (chunk == nullptr) {
@@ -212,6 +227,7 @@ void TraceFile::Seal(ChunkHeader* chunk) {
 void TraceFile::SealLocked(ChunkHeader* chunk) {
   chunk->crc = Crc32c(chunk->payload(), chunk->committed.load(std::memory_order_relaxed));
   chunk->flags.store(kSealed, std::memory_order_release);
+  DropResident(chunk, kChunkSize);
   Slot& slot = slots_[IndexOf(chunk)];
   slot.held = false;
   slot.sealed_ticks = Ticks();

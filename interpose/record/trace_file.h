@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "interpose/record/format.h"
+#include "interpose/record/guest_descriptor.h"
 #include "interpose/record/site_size.h"
 #include "interpose/record/spin_lock.h"
 #include "interpose/record/text.h"
@@ -25,10 +26,12 @@ using Reason = Text<240>;
 
 class TraceFile {
  public:
-  static constexpr uint64_t kExtent = 4u << 20;  // bytes reserved at a time
+  static constexpr uint64_t kFirstChunks = 8;    // reserved at the start, then twice as much each time
+  static constexpr uint64_t kExtent = 4u << 20;  // most bytes reserved at a time
   static constexpr uint64_t kSmallestBudget = 1u << 20;
 
-  // Makes `path`, which must not exist, with mode 0644. On failure says why, closes, and leaves no file behind.
+  // Makes `path`, which must not exist, with mode 0600: file names, host and
+  // arguments are in it. On failure says why, closes, and leaves no file behind.
   // errno_out is EEXIST where the file was there already.
   bool Open(const char* path, uint64_t budget_bytes, Reason* reason, int* errno_out);
 
@@ -59,7 +62,7 @@ class TraceFile {
 
   static constexpr uint64_t kNone = ~uint64_t{0};
 
-  bool Reserve(uint64_t bytes);
+  bool Reserve(uint64_t begin, uint64_t end);
   bool Grow();
   uint64_t FreeChunks() const;
   uint64_t FreeSlot();
@@ -70,7 +73,7 @@ class TraceFile {
   ChunkHeader* Begin(uint64_t index, ChunkKind kind, uint32_t thread);
 
   SpinLock lock_;
-  int descriptor_ = -1;
+  GuestDescriptor descriptor_;
   TraceHeader* header_ = nullptr;
   Slot* slots_ = nullptr;
   uint64_t budget_chunks_ = 0;

@@ -51,7 +51,7 @@ TEST_F(TraceFileTest, HeaderIsAsDocumented) {
   EXPECT_EQ(words[11], static_cast<uint32_t>(getpid()));
   struct stat status;
   ASSERT_EQ(stat(Path("a").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0644u);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
 }
 
 TEST_F(TraceFileTest, NeverTakesAFileThatIsThere) {

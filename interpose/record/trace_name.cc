@@ -35,28 +35,25 @@ void AddHost(TracePath* path) {
   path->Add(host);
 }
 
-void AddAbsolute(const char* text, TracePath* path) {
+void AddAbsolute(const char* text, size_t size, TracePath* path) {
   char directory[4096];
   if (text[0] != '/' && getcwd(directory, sizeof(directory)) != nullptr) {
     path->Add(directory);
     if (strcmp(directory, "/") != 0) path->Add("/");
   }
-  path->Add(text);
+  path->Add(text, size);
 }
 
 void AddFromFile(const char* file, int attempt, TracePath* path) {
-  if (attempt == 0) {
-    AddAbsolute(file, path);
-    return;
-  }
+  if (attempt == 0) return AddAbsolute(file, strlen(file), path);
   constexpr char kEnding[] = ".oomtrace";
   size_t stem = strlen(file);
   const size_t ending = sizeof(kEnding) - 1;
   if (stem > ending && strcmp(file + stem - ending, kEnding) == 0) stem -= ending;
-  TracePath name;
-  name.Add(file, stem).Add(".").AddNumber(static_cast<uint64_t>(getpid()));
-  if (attempt > 1) name.Add("-").AddNumber(static_cast<uint64_t>(attempt));
-  AddAbsolute(name.Add(kEnding).c_str(), path);
+  AddAbsolute(file, stem, path);
+  path->Add(".").AddNumber(static_cast<uint64_t>(getpid()));
+  if (attempt > 1) path->Add("-").AddNumber(static_cast<uint64_t>(attempt));
+  path->Add(kEnding);
 }
 
 }  // namespace
@@ -107,16 +104,16 @@ void ComposeTracePath(int attempt, TracePath* path) {
   path->Clear();
   const char* file = getenv("OOMTRACE_FILE");
   if (file != nullptr && file[0] != 0) return AddFromFile(file, attempt, path);
-  char command_line[16384] = {};
+  char command_line[4096] = {};
   const size_t size = ReadFile("/proc/self/cmdline", command_line, sizeof(command_line) - 1);
   ProgramName program;
   ProgramFromCommandLine(command_line, size, &program);
   const char* directory = getenv("OOMTRACE_DIR");
   if (directory != nullptr && directory[0] != 0) {
-    AddAbsolute(directory, path);
+    AddAbsolute(directory, strlen(directory), path);
     path->Add("/");
   } else {
-    AddAbsolute("", path);
+    AddAbsolute("", 0, path);
   }
   path->Add(program.c_str()).Add(".");
   AddHost(path);

@@ -1,9 +1,12 @@
 #include "interpose/record/recorder.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -43,13 +46,29 @@ void DetachThread(void* state) {
   if (process_page->recorder.load(std::memory_order_acquire) == thread->recorder) thread->recorder->Detach(thread);
 }
 
-// As a shell needs it: as it is where nothing in it is special.
-void AddQuoted(Text<2 * sizeof(TracePath)>& line, const char* path) {
-  const bool plain =
-      strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:+@%=-,") == strlen(path);
-  if (!plain) line.Add("'");
-  line.Add(path);
-  if (!plain) line.Add("'");
+using PathLine = Text<2 * sizeof(TracePath) + 256>;
+
+// As a shell needs it, on one line: as it is where nothing in it is special, else 'so', else $'so\x0a'.
+void AddQuoted(PathLine& line, const char* path) {
+  constexpr char kPlain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:+@%=-,";
+  if (path[strspn(path, kPlain)] == 0) {
+    line.Add(path);
+    return;
+  }
+  bool escape = false;
+  for (const char* c = path; *c != 0; ++c) escape |= *c == '\'' || static_cast<unsigned char>(*c) < ' ';
+  line.Add(escape ? "$'" : "'");
+  for (const char* c = path; *c != 0; ++c) {
+    const auto byte = static_cast<unsigned char>(*c);
+    if (escape && (byte < ' ' || byte == '\'' || byte == '\\')) {
+      constexpr char kDigits[] = "0123456789abcdef";
+      const char code[] = {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+      line.Add(code, sizeof(code));
+    } else {
+      line.Add(c, 1);
+    }
+  }
+  line.Add("'");
 }
 
 void AtExit(int status, void*) {
@@ -64,9 +83,10 @@ void AtExit(int status, void*) {
     }
   }
   if (!recorder->out_of_memory() && !Verbose()) return;
-  Text<2 * sizeof(TracePath)> line;
+  PathLine line;
   line.Add(recorder->out_of_memory() ? "CUDA out of memory was recorded in " : "recorded ");
-  line.Add(recorder->path()).Add("; run: oomtrace analyze ");
+  AddQuoted(line, recorder->path());
+  line.Add("; run: oomtrace analyze ");
   AddQuoted(line, recorder->path());
   SayLine(line.c_str());
 }
@@ -76,10 +96,23 @@ void AtExit(int status, void*) {
 bool Verbose() { return IsSet("OOMTRACE_VERBOSE", '1'); }
 
 void SayLine(const char* text) {
-  Text<2 * sizeof(TracePath) + 16> line;
-  line.Add("oomtrace: ").Add(text).Add("\n");
-  // One write, so that lines of several ranks do not mix; a closed stderr is nobody's fault.
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.c_str(), line.size());
+  // A closed stderr is nobody's fault, and one that nobody reads must not hold up the job.
+  pollfd stream = {STDERR_FILENO, POLLOUT, 0};
+  if (poll(&stream, 1, 0) != 1 || (stream.revents & POLLOUT) == 0) return;
+  // A broken pipe raises SIGPIPE, which would end the process: it is held back and taken off.
+  const SignalsHeldBack quiet;
+  sigset_t pending;
+  sigpending(&pending);
+  const bool was_pending = sigismember(&pending, SIGPIPE) == 1;
+  // One write, so that lines of several ranks do not mix.
+  char begin[] = "oomtrace: ", end[] = "\n";
+  const iovec line[] = {{begin, strlen(begin)}, {const_cast<char*>(text), strlen(text)}, {end, strlen(end)}};
+  if (writev(STDERR_FILENO, line, 3) >= 0 || errno != EPIPE || was_pending) return;
+  sigset_t broken_pipe;
+  sigemptyset(&broken_pipe);
+  sigaddset(&broken_pipe, SIGPIPE);
+  constexpr timespec kNow = {0, 0};
+  sigtimedwait(&broken_pipe, nullptr, &kNow);
 }
 
 void Recorder::Initialize() {
@@ -129,6 +162,10 @@ bool Recorder::OpenFile() {
   for (int attempt = 0; attempt < kPathAttempts; ++attempt) {
     reason_.Clear();
     ComposeTracePath(attempt, &path_);
+    if (path_.cut()) {
+      reason_.Add("the path of the trace is too long: set OOMTRACE_DIR to a directory with a short name");
+      return false;
+    }
     if (file_.Open(path_.c_str(), budget, &reason_, &error)) return true;
     if (error != EEXIST) break;
   }
@@ -150,7 +187,9 @@ bool Recorder::Start() {
     file_.header()->state.store(static_cast<uint32_t>(State::kRecording), std::memory_order_release);
     state_.store(State::kRecording, std::memory_order_release);
   }
-  on_exit(AtExit, nullptr);
+  // A forked child has inherited the registration, as it has this variable.
+  static std::atomic<bool> registered{false};
+  if (!registered.exchange(true)) on_exit(AtExit, nullptr);
   if (start_callback != nullptr) start_callback(*this);
   return true;
 }

@@ -22,7 +22,9 @@ absl::Status OpenError(int error, const std::string& path) {
       return absl::NotFoundError(absl::StrCat(line, ". Give the path of a trace (*.oomtrace)"));
     case EACCES:
     case EPERM:
-      return absl::PermissionDeniedError(absl::StrCat(line, ". Read it as the user who recorded it"));
+      return absl::PermissionDeniedError(absl::StrCat(
+          line, ". A trace is readable by the user who recorded it alone: read it as that user, or have it made ",
+          "readable (chmod a+r)"));
     default:
       return absl::UnavailableError(line);
   }

@@ -20,6 +20,9 @@ void WriteHooks(Facts& facts) {
     } else if (FindReal(id, nullptr) == nullptr) {
       state = wire::HookState::kMissing;
       reason = "this version of the library has no such function";
+    } else if (id == HookId::kDlsym && !DlsymHooked()) {
+      state = wire::HookState::kDisabled;
+      reason = "OOMTRACE_DLSYM=0: statically linked CUDA runtimes are not seen";
     }
     facts.Hook(hook.symbol, LibraryName(hook.library), static_cast<uint32_t>(state), reason);
   }

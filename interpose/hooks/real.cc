@@ -19,6 +19,7 @@ std::atomic<void*> real_functions[static_cast<size_t>(HookId::kCount)];
 constexpr const char* kC10Names[] = {"libc10.so", nullptr};
 constexpr const char* kTorchCpuNames[] = {"libtorch_cpu.so", nullptr};
 constexpr const char* kTorchCudaNames[] = {"libtorch_cuda.so", nullptr};
+constexpr const char* kLibcNames[] = {"libc.so.6", nullptr};
 constexpr const char* kCudaNames[] = {"libcuda.so.1", nullptr};
 constexpr const char* kCudartNames[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so",
                                         nullptr};
@@ -35,6 +36,8 @@ const char* const* Sonames(HookLibrary library) {
       return kCudartNames;
     case HookLibrary::kCuda:
       return kCudaNames;
+    case HookLibrary::kLibc:
+      return kLibcNames;
   }
   return nullptr;
 }

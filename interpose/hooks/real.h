@@ -18,7 +18,7 @@ enum class HookId : uint32_t {
 };
 
 // PyTorch's come before CUDA's.
-enum class HookLibrary : uint8_t { kC10, kTorchCpu, kTorchCuda, kCudart, kCuda };
+enum class HookLibrary : uint8_t { kC10, kTorchCpu, kTorchCuda, kCudart, kCuda, kLibc };
 
 struct HookEntry {
   const char* symbol;
@@ -54,6 +54,8 @@ void* FindIn(HookLibrary library, const char* symbol);
 // it cannot be found.
 using DlsymFunction = void*(void* handle, const char* symbol);
 DlsymFunction* RealDlsym();
+// Whether our dlsym looks at names at all (OOMTRACE_DLSYM=0: it does not).
+bool DlsymHooked();
 
 }  // namespace oomtrace
 

@@ -116,3 +116,44 @@ def test_code_that_is_generated_again_and_again_is_written_once(record):
     assert len([frame for frame in trace.facts["frame"] if trace.string(frame["file"]) == "<generated>"]) == 1
     assert len(trace.facts["stack"]) < 20 and len(trace.facts["site"]) < 20
     assert trace.failed_stacks == 0
+
+
+IN_A_THREAD = """
+import sys
+import threading
+import torch
+
+assert not [finder for finder in sys.meta_path if "Watch" in str(finder)], "the recorder stays in the way of imports"
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(256, 256)
+        self.second = torch.nn.Linear(256, 256)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.second(x)
+
+def work():
+    model = Net().cuda()
+    try:
+        loss = model(torch.randn(32, 256, device="cuda"))
+        torch.empty(1 << 40, device="cuda")
+    except torch.OutOfMemoryError:
+        print("died in the first forward")
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()  # the main thread makes no pending calls meanwhile
+"""
+
+
+def test_a_thread_has_stacks_and_names_from_its_first_forward_on(record):
+    script, job, trace = record(IN_A_THREAD)
+    assert "died in the first forward" in job.stdout
+    blocks = trace.of("tensor_alloc")
+    assert all(any(file == script for file, _, _ in trace.stack(block["stack"])) for block in blocks)
+    paths = {module["identity"]: trace.string(module.get("path", 0)) for module in trace.facts["module"]}
+    called = {paths.get(trace.by_id["stack"][block["stack"]].get("module")) for block in blocks}
+    assert {"first", "second"} <= called

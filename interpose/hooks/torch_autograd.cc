@@ -28,6 +28,13 @@ const char* ClassName(const void* object) {
 
 }  // namespace
 
+// PyTorch's Python extension calls it once, while it is being imported, with the GIL and without a lock of its own.
+OOMTRACE_EXPORT void _ZN5torch8autograd23set_default_engine_stubEPFRNS0_6EngineEvE(void* stub) {
+  using Set = void(void*);
+  Real<Set>(HookId::kSetDefaultEngineStub, __builtin_return_address(0))(stub);
+  PreparePythonPart();
+}
+
 // A forward operator makes a node of the backward graph, whether or not it allocates: views and operations in place do
 // not, and their backward does.
 OOMTRACE_EXPORT uint64_t _ZN2at15sequence_number17get_and_incrementEv() {

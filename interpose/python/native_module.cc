@@ -13,17 +13,17 @@ namespace {
 using Long = unsigned long long;
 
 PyObject* None() { return Python()->Py_BuildValue(""); }
-PyObject* Truth(bool value) { return Python()->Py_BuildValue("i", value ? 1 : 0); }
 
 template <typename... Targets>
 bool Parse(PyObject* arguments, const char* format, Targets... targets) {
   return Python()->PyArg_ParseTuple(arguments, format, targets...) != 0;
 }
 
-// recording() -> bool
+// recording() -> a number that differs between a process and its forked child; 0 where nothing is recorded
 PyObject* IsRecording(PyObject*, PyObject*) {
   Entry entry(Cause::kFact);
-  return Truth(static_cast<bool>(entry));
+  const uintptr_t identity = entry ? reinterpret_cast<uintptr_t>(&entry.recorder()) : 0;
+  return Python()->Py_BuildValue("K", static_cast<Long>(identity));
 }
 
 // phase(kind, identity)
@@ -182,13 +182,19 @@ PyObject* WatchCodeObjects(PyObject*, PyObject*) {
   return Python()->Py_BuildValue("K", static_cast<Long>(CodeDeaths()));
 }
 
-// use_stacks(trusted, id of the code object of nn.Module's call, or 0)
+// use_stacks(trusted)
 PyObject* UseStacks(PyObject*, PyObject* arguments) {
   int trusted;
-  Long module_call;
-  if (!Parse(arguments, "iK", &trusted, &module_call)) return nullptr;
-  SetModuleCall(reinterpret_cast<const void*>(module_call));
+  if (!Parse(arguments, "i", &trusted)) return nullptr;
   EnablePythonStacks(trusted != 0);
+  return None();
+}
+
+// use_module_call(id of the code object of nn.Module's call, or 0)
+PyObject* UseModuleCall(PyObject*, PyObject* arguments) {
+  Long module_call;
+  if (!Parse(arguments, "K", &module_call)) return nullptr;
+  SetModuleCall(reinterpret_cast<const void*>(module_call));
   return None();
 }
 
@@ -208,6 +214,7 @@ PyMethodDef functions[] = {
     {"frame_slots", FrameSlots, kVarArgs, nullptr},
     {"use_stacks", UseStacks, kVarArgs, nullptr},
     {"watch_code", WatchCodeObjects, kVarArgs, nullptr},
+    {"use_module_call", UseModuleCall, kVarArgs, nullptr},
 };
 
 }  // namespace

@@ -44,6 +44,8 @@ inline constexpr int kFileInput = 257;  // Py_file_input
   F(void, PyErr_Fetch, (PyObject**, PyObject**, PyObject**))               \
   F(void, PyErr_Restore, (PyObject*, PyObject*, PyObject*))                \
   F(void, PyErr_Clear, ())                                                 \
+  F(int, PyObject_IsTrue, (PyObject*))                                     \
+  F(int, PyGILState_Check, ())                                             \
   F(void, Py_DecRef, (PyObject*))
 
 struct PyApi {

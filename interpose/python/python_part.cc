@@ -55,11 +55,14 @@ bool Load(const PyApi& python) {
   return run_task != nullptr;
 }
 
-bool Call(const PyApi& python, uint32_t tasks) {
+enum class Outcome { kDone, kNotYet, kFailed };
+
+Outcome Call(const PyApi& python, uint32_t tasks) {
   PyObject* result = python.PyObject_CallFunction(run_task, "I", tasks);
-  if (result == nullptr) return false;
+  if (result == nullptr) return Outcome::kFailed;
+  const bool done = python.PyObject_IsTrue(result) == 1;
   python.Py_DecRef(result);
-  return true;
+  return done ? Outcome::kDone : Outcome::kNotYet;
 }
 
 void MarkDone(uint32_t tasks) {
@@ -82,11 +85,10 @@ int RunPendingCall(void*) {
   python.PyErr_Fetch(&type, &value, &traceback);
   if (TorchIsImported(python)) {
     const uint32_t tasks = wanted.exchange(0) | (installed.load() ? 0 : Bit(PythonTask::kInstall));
-    if ((run_task != nullptr || Load(python)) && Call(python, tasks)) {
-      MarkDone(tasks);
-    } else {
-      SayBroken();
-    }
+    const Outcome outcome = run_task != nullptr || Load(python) ? Call(python, tasks) : Outcome::kFailed;
+    if (outcome == Outcome::kDone) MarkDone(tasks);
+    if (outcome == Outcome::kNotYet) wanted.fetch_or(tasks);
+    if (outcome == Outcome::kFailed) SayBroken();
   }
   python.PyErr_Clear();
   python.PyErr_Restore(type, value, traceback);
@@ -103,6 +105,20 @@ void RequestPythonPart(PythonTask task) {
   wanted.fetch_or(Bit(task));
   if (queued.exchange(true)) return;
   if (python->Py_AddPendingCall(RunPendingCall, nullptr) != 0) queued.store(false);  // the queue is full: next time
+}
+
+void PreparePythonPart() {
+  if (Recorder::Current() == nullptr || installed.load() || running.exchange(true)) return;
+  const PyApi* python = Python();
+  if (python != nullptr && python->Py_IsInitialized() != 0 && python->PyGILState_Check() == 1) {
+    PyObject *type, *value, *traceback;
+    python->PyErr_Fetch(&type, &value, &traceback);
+    // Should it fail, it is tried again once PyTorch is there.
+    if (run_task != nullptr || Load(*python)) Call(*python, Bit(PythonTask::kPrepare));
+    python->PyErr_Clear();
+    python->PyErr_Restore(type, value, traceback);
+  }
+  running.store(false);
 }
 
 void RunPythonPartOffMainThread() {

@@ -11,11 +11,16 @@ enum class PythonTask : uint32_t {
   kInstall = 1,      // self-test of the stack walk, hooks into nn.Module and optimizers
   kBegin = 2,        // a recording has begun: versions, devices, the processes on them
   kOutOfMemory = 4,  // owners and holders, once the exception has left the allocator
+  kPrepare = 8,      // kInstall as `import torch` goes on: PreparePythonPart
 };
 
 // Asks for it, from any thread, under any lock but the dynamic linker's: takes neither the GIL nor memory. Repeated
 // where PyTorch was not fully imported yet. Does nothing where there is no interpreter.
 void RequestPythonPart(PythonTask task);
+
+// While PyTorch is being imported, by any thread: the self-test runs at once, and the hooks are installed as soon as
+// their modules are imported. For a place where this thread holds the GIL and PyTorch no lock.
+void PreparePythonPart();
 
 // Where a thread other than the main one trains, the main thread may sit in join() and make no pending calls: runs here
 // what was asked for. Takes the GIL, so only for places where PyTorch itself is about to take it and holds no lock.

@@ -9,7 +9,7 @@ imported that PyTorch has not imported already.
 
 import sys
 
-TASK_INSTALL, TASK_BEGIN, TASK_OUT_OF_MEMORY = 1, 2, 4
+TASK_INSTALL, TASK_BEGIN, TASK_OUT_OF_MEMORY, TASK_PREPARE = 1, 2, 4, 8
 OPTIMIZER_STEP_BEGIN, OPTIMIZER_STEP_END, TRAIN_MODE, EVAL_MODE = 3, 4, 5, 6
 PARAMETER, BUFFER, GRADIENT, OPTIMIZER_STATE = 1, 2, 3, 4
 
@@ -18,7 +18,7 @@ functools = sys.modules["functools"]
 gc = sys.modules.get("gc") or __import__("gc")
 threading = sys.modules["threading"]
 time = sys.modules.get("time") or __import__("time")
-weakref = sys.modules["weakref"]
+weakref = sys.modules.get("weakref") or __import__("weakref")
 
 
 def text(value):
@@ -53,15 +53,24 @@ def cuda_storage(tensor):
 
 
 class Known:
-    """What has been written to the trace of this process, so that it is written once."""
+    """What has been written to the trace of this process, so that it is written once. A forked child has its own."""
 
-    def __init__(self):
+    def __init__(self, recorder=0):
+        self.recorder = recorder
+        self.shown = {}  # id -> weak reference: roots whose paths are written, before anybody owns their tensors
         self.roots = {}  # id -> (weak reference, tensors on a device when the tree was written)
         self.optimizers = {}  # id -> [weak reference, steps, {state address: name}]
         self.scanned = False  # the collector's objects have been searched for modules
 
 
 known = Known()
+
+
+def is_recording():
+    recorder = recording()
+    if recorder and recorder != known.recorder:
+        known.__init__(recorder)
+    return bool(recorder)
 
 
 # ---- modules ----------------------------------------------------------------------------------------------------
@@ -73,6 +82,11 @@ def tensors_of(root):
         yield name, parameter, PARAMETER
     for name, buffer in root.named_buffers():
         yield name, buffer, BUFFER
+
+
+def write_paths(root):
+    for path, child in root.named_modules():
+        module(id(child), id(root), text(path), text(type(child).__name__))
 
 
 def write_tree(root):
@@ -88,8 +102,7 @@ def write_tree(root):
         if entry[1] == addresses:
             return
     else:
-        for path, child in root.named_modules():
-            module(id(child), id(root), text(path), text(type(child).__name__))
+        write_paths(root)
     known.roots[id(root)] = (weakref.ref(root), addresses)
     for name, (address, size, index), kind in placed:
         role(address, size, kind, text(name), id(root), index)
@@ -122,34 +135,55 @@ def write_trees_from_collector():
         write_tree(root)
 
 
+def outermost_calls(original, observe):
+    """`original`, a method of modules that calls itself for the children; `observe` hears of the calls from outside."""
+    inside = threading.local()
+    observe = quiet(observe)
+
+    @functools.wraps(original)
+    def method(self, *arguments, **named):
+        if getattr(inside, "yes", False):
+            return original(self, *arguments, **named)
+        inside.yes = True
+        try:
+            result = original(self, *arguments, **named)
+        finally:
+            inside.yes = False
+        observe(self, *arguments, **named)
+        return result
+
+    return method
+
+
 def hook_modes():
     """nn.Module.train, which eval() calls too: the outermost call says what follows."""
-    original = torch.nn.Module.train
-    inside = threading.local()
 
-    def observe(root, mode):
-        if not recording():
+    def observe(root, mode=True):
+        if not is_recording():
             return
         phase(TRAIN_MODE if mode else EVAL_MODE, id(root))
         entry = known.roots.get(id(root))
         if entry is None or entry[0]() is not root:
             write_tree(root)
 
-    observe = quiet(observe)
+    torch.nn.Module.train = outermost_calls(torch.nn.Module.train, observe)
 
-    @functools.wraps(original)
-    def train(self, mode=True):
-        if getattr(inside, "yes", False):
-            return original(self, mode)
-        inside.yes = True
-        try:
-            result = original(self, mode)
-        finally:
-            inside.yes = False
-        observe(self, mode)
-        return result
 
-    torch.nn.Module.train = train
+def hook_moves():
+    """nn.Module._apply, behind to() and cuda(): the paths of what comes to the device, for who dies in the forward.
+
+    Paths only: what is moved here may be a part of a model, and its parameters have longer names.
+    """
+
+    def observe(root, *_, **__):
+        if not is_recording() or id(root) in known.roots:
+            return
+        shown = known.shown.get(id(root))
+        if shown is None or shown() is not root:
+            write_paths(root)
+            known.shown[id(root)] = weakref.ref(root)
+
+    torch.nn.Module._apply = outermost_calls(torch.nn.Module._apply, observe)
 
 
 # ---- optimizers -------------------------------------------------------------------------------------------------
@@ -235,7 +269,7 @@ def worth_a_look(steps):
 
 @quiet
 def before_step(item, *_):
-    if not recording():
+    if not is_recording():
         return
     entry = optimizer_entry(item)
     phase(OPTIMIZER_STEP_BEGIN, id(item))
@@ -245,7 +279,7 @@ def before_step(item, *_):
 
 @quiet
 def after_step(item, *_):
-    if not recording():
+    if not is_recording():
         return
     phase(OPTIMIZER_STEP_END, id(item))
     entry = optimizer_entry(item)
@@ -310,34 +344,73 @@ def code_is_watched():
     return watch_code() > before
 
 
+class Installed:
+    """What is in place in this process; a forked child inherits it."""
+
+    stacks = False
+    hooks = False
+    stack_problem = ""
+
+
 def start_stacks():
+    Installed.stacks = True
     if stacks_agree() and code_is_watched():
-        use_stacks(1, module_call())
+        use_stacks(1)
     else:
-        use_stacks(0, 0)
-        known.stack_problem = f"no Python stacks: the layout of frames in Python {sys.version.split()[0]} is not known"
+        use_stacks(0)
+        version = sys.version.split()[0]
+        Installed.stack_problem = f"no Python stacks: the layout of frames in Python {version} is not known"
 
 
-# ---- the three tasks --------------------------------------------------------------------------------------------
+# ---- the four tasks ---------------------------------------------------------------------------------------------
+
+
+class ImportWatch:
+    """Asked for every module that is imported, until PyTorch's own imports have brought what the hooks need."""
+
+    @staticmethod
+    def find_spec(*_, **__):
+        install()
+
+
+@quiet
+def prepare():
+    """In the middle of `import torch`: whoever imports it, whichever thread trains, stacks and hooks are there."""
+    start_stacks()
+    if not install():
+        sys.meta_path.insert(0, ImportWatch)
+
+
+def parts_are_there():
+    optimizers = sys.modules.get("torch.optim.optimizer")
+    return hasattr(torch, "nn") and hasattr(optimizers, "register_optimizer_step_post_hook")
 
 
 @quiet
 def install():
-    known.stack_problem = ""
-    start_stacks()
+    """Whether all hooks are in place now."""
+    if Installed.hooks:
+        return True
+    if not Installed.stacks:
+        start_stacks()
+    if not parts_are_there():
+        return False
+    Installed.hooks = True
+    if ImportWatch in sys.meta_path:
+        sys.meta_path.remove(ImportWatch)
+    use_module_call(module_call())
     hook_modes()
+    hook_moves()
     hook_steps()
+    return True
 
 
 @quiet
 def begin():
     """A recording has begun: in this process, or in a child that was forked from it."""
-    problem = known.stack_problem
-    known.__init__()
-    known.stack_problem = problem
     hooks()
-    if problem:
-        note(text(problem))
+    if Installed.stack_problem:
+        note(text(Installed.stack_problem))
     versions(text(sys.version.split()[0]), text(torch.__version__), text(torch.version.cuda or ""))
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -379,9 +452,14 @@ def out_of_memory():
 
 
 def run_task(tasks):
-    if tasks & TASK_INSTALL:
-        install()
-    if tasks & TASK_BEGIN and recording():
+    """False: PyTorch is not there yet, ask again."""
+    if tasks & TASK_PREPARE:
+        prepare()
+        return True
+    if not install():
+        return False
+    if tasks & TASK_BEGIN and is_recording():
         begin()
-    if tasks & TASK_OUT_OF_MEMORY and recording():
+    if tasks & TASK_OUT_OF_MEMORY and is_recording():
         out_of_memory()
+    return True

@@ -114,7 +114,7 @@ void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& alloca
     RecordRefusal(entry, allocation.bytes, call.device);
     RequestPythonPart(PythonTask::kOutOfMemory);
   } else {
-    RequestPythonPart(PythonTask::kBegin);
+    RequestPythonPart(PythonTask::kDeviceCall);
   }
 }
 

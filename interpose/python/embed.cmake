@@ -1,4 +1,4 @@
-# cmake -DTARGET=… -P embed.cmake -- SOURCE…: the sources, one after the other, as a zero-terminated array of C.
+# cmake -DTARGET=… -DSYMBOL=… -P embed.cmake -- SOURCE…: the sources, one after the other, as a zero-terminated array of C.
 set(bytes "")
 set(after_dashes FALSE)
 math(EXPR last "${CMAKE_ARGC} - 1")
@@ -11,4 +11,4 @@ foreach(i RANGE ${last})
   endif()
 endforeach()
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-file(WRITE ${TARGET} "extern const char oomtrace_python_part[];\nconst char oomtrace_python_part[] = {\n${bytes}0};\n")
+file(WRITE ${TARGET} "extern const char ${SYMBOL}[];\nconst char ${SYMBOL}[] = {\n${bytes}0};\n")

@@ -9,7 +9,8 @@
 #include "interpose/python/py_api.h"
 #include "interpose/record/recorder.h"
 
-// The source of python_part.py, zero-terminated; made by the build.
+// plain_part.py; and it with python_part.py and holders.py behind it. Zero-terminated; made by the build.
+extern "C" const char oomtrace_plain_part[];
 extern "C" const char oomtrace_python_part[];
 
 namespace oomtrace {
@@ -23,46 +24,72 @@ std::atomic<bool> running{false};  // the GIL changes hands between bytecodes: a
 std::atomic<bool> broken{false};   // the part failed to load: never tried again
 std::atomic<bool> installed{false};
 std::atomic<Recorder*> begun_for{nullptr};
+std::atomic<Recorder*> plain_begun_for{nullptr};
 PyObject* run_task = nullptr;  // the part's function; only touched with the GIL held
 
 bool AlreadyDone(PythonTask task) {
   if (task == PythonTask::kInstall) return installed.load(std::memory_order_relaxed);
-  if (task == PythonTask::kBegin) return begun_for.load(std::memory_order_relaxed) == Recorder::Current();
+  const Recorder* current = Recorder::Current();
+  const bool begun = begun_for.load(std::memory_order_relaxed) == current;
+  if (task == PythonTask::kBegin) return begun;
+  if (task == PythonTask::kDeviceCall) return begun || plain_begun_for.load(std::memory_order_relaxed) == current;
   return false;
 }
 
-// Whether `import torch` has finished, without importing anything.
-bool TorchIsImported(const PyApi& python) {
+enum class Torch { kAbsent, kBeingImported, kImported };
+
+// Without importing anything.
+Torch StateOfTorch(const PyApi& python) {
   PyObject* modules = python.PyImport_GetModuleDict();
-  for (const char* name : {"torch", "torch.nn", "torch.optim"})
-    if (modules == nullptr || python.PyDict_GetItemString(modules, name) == nullptr) return false;
-  return true;
+  if (modules == nullptr || python.PyDict_GetItemString(modules, "torch") == nullptr) return Torch::kAbsent;
+  for (const char* name : {"torch.nn", "torch.optim"})
+    if (python.PyDict_GetItemString(modules, name) == nullptr) return Torch::kBeingImported;
+  return Torch::kImported;
 }
 
-bool Load(const PyApi& python) {
+// Runs `source` in a namespace of its own, which lives on. Its function of that name, borrowed; null: it failed.
+PyObject* Load(const PyApi& python, const char* source, const char* function) {
   PyObject* globals = python.PyDict_New();
-  if (globals == nullptr) return false;
+  if (globals == nullptr) return nullptr;
   PyObject* builtins = python.PyEval_GetBuiltins();
-  if (builtins == nullptr || python.PyDict_SetItemString(globals, "__builtins__", builtins) != 0) return false;
-  if (!AddNativeFunctions(python, globals)) return false;
-  PyObject* code = python.Py_CompileString(oomtrace_python_part, "<oomtrace>", kFileInput);
-  if (code == nullptr) return false;
+  if (builtins == nullptr || python.PyDict_SetItemString(globals, "__builtins__", builtins) != 0) return nullptr;
+  if (!AddNativeFunctions(python, globals)) return nullptr;
+  PyObject* code = python.Py_CompileString(source, "<oomtrace>", kFileInput);
+  if (code == nullptr) return nullptr;
   PyObject* result = python.PyEval_EvalCode(code, globals, globals);
   python.Py_DecRef(code);
+  if (result == nullptr) return nullptr;
+  python.Py_DecRef(result);
+  return python.PyDict_GetItemString(globals, function);
+}
+
+bool Succeeded(const PyApi& python, PyObject* result) {
   if (result == nullptr) return false;
   python.Py_DecRef(result);
-  run_task = python.PyDict_GetItemString(globals, "run_task");  // borrowed from globals, which live on
-  return run_task != nullptr;
+  return true;
 }
 
 enum class Outcome { kDone, kNotYet, kFailed };
 
-Outcome Call(const PyApi& python, uint32_t tasks) {
+Outcome RunTasks(const PyApi& python, uint32_t tasks) {
+  if (run_task == nullptr) run_task = Load(python, oomtrace_python_part, "run_task");
+  if (run_task == nullptr) return Outcome::kFailed;
   PyObject* result = python.PyObject_CallFunction(run_task, "I", tasks);
   if (result == nullptr) return Outcome::kFailed;
   const bool done = python.PyObject_IsTrue(result) == 1;
   python.Py_DecRef(result);
   return done ? Outcome::kDone : Outcome::kNotYet;
+}
+
+// In a program that may yet import PyTorch: what is wanted stays wanted.
+bool RunPlain(const PyApi& python) {
+  static PyObject* run_plain = nullptr;
+  Recorder* current = Recorder::Current();
+  if (plain_begun_for.load(std::memory_order_relaxed) == current) return true;
+  if (run_plain == nullptr) run_plain = Load(python, oomtrace_plain_part, "run_plain");
+  if (run_plain == nullptr || !Succeeded(python, python.PyObject_CallFunction(run_plain, nullptr))) return false;
+  plain_begun_for.store(current, std::memory_order_relaxed);
+  return true;
 }
 
 void MarkDone(uint32_t tasks) {
@@ -83,12 +110,17 @@ int RunPendingCall(void*) {
   if (broken.load(std::memory_order_relaxed) || running.exchange(true)) return 0;
   PyObject *type, *value, *traceback;
   python.PyErr_Fetch(&type, &value, &traceback);
-  if (TorchIsImported(python)) {
-    const uint32_t tasks = wanted.exchange(0) | (installed.load() ? 0 : Bit(PythonTask::kInstall));
-    const Outcome outcome = run_task != nullptr || Load(python) ? Call(python, tasks) : Outcome::kFailed;
+  const Torch torch = StateOfTorch(python);
+  if (torch == Torch::kImported) {
+    uint32_t tasks = wanted.exchange(0) | (installed.load() ? 0 : Bit(PythonTask::kInstall));
+    if ((tasks & Bit(PythonTask::kDeviceCall)) != 0 && !AlreadyDone(PythonTask::kBegin))
+      tasks |= Bit(PythonTask::kBegin);
+    const Outcome outcome = RunTasks(python, tasks);
     if (outcome == Outcome::kDone) MarkDone(tasks);
     if (outcome == Outcome::kNotYet) wanted.fetch_or(tasks);
     if (outcome == Outcome::kFailed) SayBroken();
+  } else if (torch == Torch::kAbsent && (wanted.load() & Bit(PythonTask::kDeviceCall)) != 0 && !RunPlain(python)) {
+    SayBroken();
   }
   python.PyErr_Clear();
   python.PyErr_Restore(type, value, traceback);
@@ -114,7 +146,7 @@ void PreparePythonPart() {
     PyObject *type, *value, *traceback;
     python->PyErr_Fetch(&type, &value, &traceback);
     // Should it fail, it is tried again once PyTorch is there.
-    if (run_task != nullptr || Load(*python)) Call(*python, Bit(PythonTask::kPrepare));
+    RunTasks(*python, Bit(PythonTask::kPrepare));
     python->PyErr_Clear();
     python->PyErr_Restore(type, value, traceback);
   }

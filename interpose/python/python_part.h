@@ -1,6 +1,6 @@
 // The in-process Python part: python_part.py, run inside the application's interpreter by a pending call, which the
 // main thread makes between two bytecodes. It installs its hooks once PyTorch is imported, and says what only Python
-// knows: names, owners, phases.
+// knows: names, owners, phases. In a program without PyTorch plain_part.py alone runs, which makes stacks possible.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@ enum class PythonTask : uint32_t {
   kBegin = 2,        // a recording has begun: versions, devices, the processes on them
   kOutOfMemory = 4,  // owners and holders, once the exception has left the allocator
   kPrepare = 8,      // kInstall as `import torch` goes on: PreparePythonPart
+  kDeviceCall = 16,  // device memory was asked for: kBegin where PyTorch is imported, else the plain part
 };
 
 // Asks for it, from any thread, under any lock but the dynamic linker's: takes neither the GIL nor memory. Repeated

@@ -21,24 +21,6 @@ time = sys.modules.get("time") or __import__("time")
 weakref = sys.modules.get("weakref") or __import__("weakref")
 
 
-def text(value):
-    """As the recorder takes it: UTF-8 without zero bytes."""
-    return str(value).encode("utf-8", "replace").replace(b"\0", b"?")
-
-
-def quiet(function):
-    """A failure of ours is a note in the trace, never the application's."""
-
-    def guarded(*arguments):
-        try:
-            return function(*arguments)
-        except Exception as error:
-            note(text(f"Python part, {function.__name__}: {type(error).__name__}: {error}"))
-            return None
-
-    return guarded
-
-
 def cuda_storage(tensor):
     """(address, bytes, device index) of a tensor's storage on a CUDA device, else None."""
     try:
@@ -294,37 +276,6 @@ def hook_steps():
     optimizers.register_optimizer_step_post_hook(after_step)
 
 
-# ---- the stack walk ---------------------------------------------------------------------------------------------
-
-
-def expected_stack():
-    frame = sys._getframe(1)
-    stack = []
-    while frame is not None and len(stack) < 64:
-        code = frame.f_code
-        stack.append((code.co_filename, getattr(code, "co_qualname", code.co_name), frame.f_lineno))
-        frame = frame.f_back
-    return stack
-
-
-def stacks_agree():
-    """The raw walk against the interpreter's own word, from a nested function, a generator and a comprehension."""
-
-    def nested(depth):
-        if depth:
-            return nested(depth - 1)
-        return same_here()
-
-    def same_here():
-        seen, expected = raw_stack(), expected_stack()
-        return seen is not None and seen[1:] == expected[1:] and seen[0][:2] == expected[0][:2]
-
-    def generator():
-        yield nested(3)
-
-    return all([nested(0), nested(5), *generator(), *[nested(depth) for depth in (1, 2)]])
-
-
 def module_call():
     """The code object of nn.Module's call whose first local variable is the module itself, not a cell."""
     for name in ("_wrapped_call_impl", "_call_impl"):
@@ -335,15 +286,6 @@ def module_call():
     return 0
 
 
-def code_is_watched():
-    """Whether the death of a code object is seen: another may be given its address, but not its name."""
-    before = watch_code()
-    if before is None:
-        return False
-    compile("0", "<oomtrace>", "eval")
-    return watch_code() > before
-
-
 class Installed:
     """What is in place in this process; a forked child inherits it."""
 
@@ -352,14 +294,9 @@ class Installed:
     stack_problem = ""
 
 
-def start_stacks():
+def begin_stacks():
     Installed.stacks = True
-    if stacks_agree() and code_is_watched():
-        use_stacks(1)
-    else:
-        use_stacks(0)
-        version = sys.version.split()[0]
-        Installed.stack_problem = f"no Python stacks: the layout of frames in Python {version} is not known"
+    Installed.stack_problem = start_stacks()
 
 
 # ---- the four tasks ---------------------------------------------------------------------------------------------
@@ -376,7 +313,7 @@ class ImportWatch:
 @quiet
 def prepare():
     """In the middle of `import torch`: whoever imports it, whichever thread trains, stacks and hooks are there."""
-    start_stacks()
+    begin_stacks()
     if not install():
         sys.meta_path.insert(0, ImportWatch)
 
@@ -392,7 +329,7 @@ def install():
     if Installed.hooks:
         return True
     if not Installed.stacks:
-        start_stacks()
+        begin_stacks()
     if not parts_are_there():
         return False
     Installed.hooks = True

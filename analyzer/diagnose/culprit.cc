@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "analyzer/diagnose/leak_holder.h"
 #include "analyzer/diagnose/newly_made.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
@@ -47,19 +48,6 @@ void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit&
   culprit.set_category(CategoryName(tensor.category));
 }
 
-// The name of a leaked tensor. One of the step in work has a name too, the local variable that is about to let it go.
-std::string HolderOf(const Facts& facts, const Leak& leak) {
-  const Timeline& t = *facts.timeline;
-  const int64_t last_boundary = t.steps.empty() ? facts.moment : t.steps.back().end;
-  for (const LeakGroup& group : leak.groups) {
-    for (const uint32_t i : facts.live) {
-      const Tensor& tensor = t.tensors[i];
-      if (tensor.stack == group.stack && tensor.born <= last_boundary && !tensor.holder.empty()) return tensor.holder;
-    }
-  }
-  return "";
-}
-
 bool IsUserStack(const Timeline& timeline, uint32_t stack) {
   const Frame* frame = stack < timeline.stacks.size() ? UserFrame(timeline, stack) : nullptr;
   return frame && IsUserFile(frame->file);
@@ -96,7 +84,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
   report::Culprit culprit;
   if (pattern.name == "gradual_leak" || (!facts.oom && leak.found && leak.boundaries_are_steps)) {
     FromTensor(t, t.tensors[leak.groups.front().example], culprit);
-    culprit.set_holder(Container(HolderOf(facts, leak)));
+    culprit.set_holder(HolderOf(facts, leak));
     return culprit;
   }
   if (kept.found) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/culprit.h"
+#include "analyzer/diagnose/leak_holder.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/replay/replay.h"
@@ -157,6 +158,7 @@ Diagnosis Diagnose(const Timeline& timeline) {
   Diagnosis d;
   d.facts = GatherFacts(timeline);
   d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end);
+  d.leak.with_graph = d.leak.with_graph || KeptByGraph(HolderOf(d.facts, d.leak));
   d.kept = FindKeptOutputs(d.facts);
   d.pattern = DecidePattern(d.facts, d.leak, d.kept);
   report::Report& report = d.report;

@@ -57,7 +57,7 @@ class GroupTrend {
   bool Fit(LeakGroup& group) {
     CollectBirths();
     if (!FindTail()) return false;
-    BuildLevels();
+    BuildLevels(false);
     const int64_t start = births_[tail_].boundary;
     const int64_t end = births_.back().boundary;
     const int64_t level_start = LevelAt(start);
@@ -81,7 +81,7 @@ class GroupTrend {
   // rise by like amounts, their number does not.
   bool FitReplaced(LeakGroup& group) {
     if (last_ < kReplacedBoundaries || members_.size() < static_cast<size_t>(kReplacedBoundaries)) return false;
-    if (levels_.empty()) BuildLevels();
+    BuildLevels(true);
     std::vector<int64_t> rises;
     int64_t since = last_;
     while (since > 0 && CountAt(since - 1) == CountAt(last_) && LevelAt(since) > LevelAt(since - 1)) {
@@ -158,7 +158,14 @@ class GroupTrend {
     return alike * 10 >= count * 7;
   }
 
-  void BuildLevels() {
+  // What was asked for where the shape tells, else the block: one from the cache may be up to a segment's rest larger.
+  int64_t Asked(const Tensor& tensor) const {
+    const int64_t asked = timeline_.layouts[tensor.layout].bytes;
+    return asked < tensor.bytes && 2 * asked >= tensor.bytes ? asked : tensor.bytes;
+  }
+
+  void BuildLevels(bool asked) {
+    levels_.clear();
     std::map<int64_t, Change> changes;
     const auto add = [&](int64_t boundary, int64_t bytes, int64_t tensors) {
       Change& change = changes.try_emplace(boundary, Change{boundary, 0, 0}).first->second;
@@ -166,7 +173,8 @@ class GroupTrend {
       change.tensors += tensors;
     };
     for (const Member& member : members_) {
-      const int64_t bytes = timeline_.tensors[member.tensor].bytes;
+      const Tensor& tensor = timeline_.tensors[member.tensor];
+      const int64_t bytes = asked ? Asked(tensor) : tensor.bytes;
       add(member.first, bytes, 1);
       if (member.last <= last_) add(member.last, -bytes, -1);
     }

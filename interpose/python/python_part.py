@@ -52,6 +52,7 @@ def is_recording():
     recorder = recording()
     if recorder and recorder != known.recorder:
         known.__init__(recorder)
+        growth.__init__()
     return bool(recorder)
 
 
@@ -96,14 +97,19 @@ def live_roots():
 
 def scan_for_roots(objects):
     """Modules that no other module contains."""
-    module_class = torch.nn.Module
-    modules = [item for item in objects if is_instance(item, module_class)]
+    modules = of_kind(objects, torch.nn.Module)
     inner = set()
     for item in modules:
         for child in item.__dict__.get("_modules", {}).values():
             if child is not None:
                 inner.add(id(child))
     return [item for item in modules if id(item) not in inner]
+
+
+def of_kind(objects, kind):
+    """Those of the class or below, by real type; asks each type once."""
+    kinds = {found for found in set(map(type, objects)) if issubclass(found, kind)}
+    return [item for item in objects if type(item) in kinds]
 
 
 def is_instance(item, kind):
@@ -268,6 +274,7 @@ def after_step(item, *_):
     if worth_a_look(entry[1]):
         write_states(item, entry)
     entry[1] += 1
+    watch_growth(id(item), entry[1])
 
 
 def hook_steps():
@@ -339,6 +346,8 @@ def install():
     hook_modes()
     hook_moves()
     hook_steps()
+    if "atexit" in sys.modules:
+        sys.modules["atexit"].register(at_exit)
     return True
 
 
@@ -362,16 +371,39 @@ def begin():
         processes(index)
 
 
+COPIES = 3  # modules of one class beyond those that are trained: copies, which somebody keeps
+
+
+def owning_roots(optimizers):
+    """Known modules, without copies of a model that pile up: those are held, and by whom is the question."""
+    trained = {id(parameter) for item in optimizers for parameter in parameters_of(item)}
+    others, owning = {}, []
+    for root in live_roots():
+        if any(id(parameter) in trained for parameter in root.parameters()):
+            owning.append(root)
+        else:
+            others.setdefault(type(root), []).append(root)
+    return owning + [root for group in others.values() if len(group) < COPIES for root in group]
+
+
 def owned_addresses(optimizers):
     """Storages that a module, a gradient or an optimizer accounts for."""
     owned = set()
-    for root in live_roots():
+    for root in owning_roots(optimizers):
         owned.update(storage[0] for storage in map(cuda_storage, [*root.parameters(), *root.buffers()]) if storage)
     for item in optimizers:
-        grads = [parameter.grad for parameter in parameters_of(item) if parameter.grad is not None]
-        owned.update(storage[0] for storage in map(cuda_storage, grads) if storage)
-        owned.update(optimizer_entry(item)[2])
+        parameters = parameters_of(item)
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        owned.update(storage[0] for storage in map(cuda_storage, parameters + grads) if storage)
+        owned.update(storage_addresses(item.state))
     return owned
+
+
+def storage_addresses(state):
+    """Of an optimizer's state tensors."""
+    values = [value for entry in list(state.values()) if is_instance(entry, dict) for value in entry.values()]
+    storages = [cuda_storage(value) for value in values if is_instance(value, torch.Tensor)]
+    return [storage[0] for storage in storages if storage]
 
 
 @quiet
@@ -381,11 +413,12 @@ def out_of_memory():
     objects = gc.get_objects()
     for root in scan_for_roots(objects):
         write_tree(root)
-    optimizers = [item for item in objects if is_instance(item, torch.optim.Optimizer)]
+    optimizers = of_kind(objects, torch.optim.Optimizer)
     for item in optimizers:
         write_gradients(item)
         write_states(item, optimizer_entry(item))
-    write_holders(objects, owned_addresses(optimizers))
+    growth.died = True
+    write_holders(objects, owned_addresses(optimizers), SECONDS, SECONDS)
 
 
 def run_task(tasks):

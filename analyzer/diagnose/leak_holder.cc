@@ -1,0 +1,86 @@
+#include "analyzer/diagnose/leak_holder.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "analyzer/diagnose/words.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr std::string_view kGraph = "graph of ";
+
+// A name and the bytes of the leaked tensors that it keeps.
+using Votes = std::map<std::string, int64_t>;
+
+std::string_view Expression(std::string_view name) { return name.substr(0, name.find(" (")); }
+
+// What the expression starts with, up to the first subscript or attribute, in which names of one container agree.
+std::string Root(std::string_view name) {
+  const std::string_view expression = Expression(name);
+  const size_t start = expression.starts_with(kGraph) ? kGraph.size() : 0;
+  const size_t first = expression.find_first_of("[.", start);
+  if (first == std::string_view::npos || expression[first] == '[') return std::string(expression.substr(0, first));
+  return std::string(expression.substr(0, expression.find_first_of("[.", first + 1)));
+}
+
+// The longest beginning that all expressions share, cut where a subscript or an attribute begins.
+std::string SharedBeginning(const Votes& votes) {
+  std::string_view shared = Expression(votes.begin()->first);
+  bool differ = false;
+  for (const auto& [name, bytes] : votes) {
+    const std::string_view other = Expression(name);
+    const auto end = std::mismatch(shared.begin(), shared.end(), other.begin(), other.end());
+    if (end.first == shared.end() && end.second == other.end()) continue;
+    differ = true;
+    shared = shared.substr(0, static_cast<size_t>(end.first - shared.begin()));
+  }
+  if (!differ) return std::string(shared);
+  // The difference may lie inside a subscript or in the middle of a name.
+  const size_t open = shared.rfind('[');
+  if (open != std::string_view::npos && shared.find(']', open) == std::string_view::npos) {
+    shared = shared.substr(0, open);
+  } else if (!shared.ends_with(']')) {
+    const size_t cut = shared.find_last_of("[.");
+    if (cut != std::string_view::npos) shared = shared.substr(0, cut);
+  }
+  return std::string(shared);
+}
+
+int64_t Sum(const Votes& votes) {
+  int64_t bytes = 0;
+  for (const auto& [name, part] : votes) bytes += part;
+  return bytes;
+}
+
+}  // namespace
+
+std::string HolderOf(const Facts& facts, const Leak& leak) {
+  const Timeline& t = *facts.timeline;
+  const int64_t last_boundary = t.steps.empty() ? facts.moment : t.steps.back().end;
+  std::set<uint32_t> leaking;
+  for (const LeakGroup& group : leak.groups) leaking.insert(group.stack);
+  std::map<std::string, Votes> containers;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    // One of the step in work has a name too, the local variable that is about to let it go.
+    if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) continue;
+    containers[Root(tensor.holder.str())][tensor.holder.str()] += tensor.bytes;
+  }
+  const Votes* most = nullptr;
+  for (const auto& [root, votes] : containers) {
+    if (most == nullptr || Sum(votes) > Sum(*most)) most = &votes;
+  }
+  if (most == nullptr) return "";
+  const std::string& name = most->begin()->first;
+  if (most->size() == 1) return Container(name);
+  return SharedBeginning(*most).append(name.substr(Expression(name).size()));
+}
+
+bool KeptByGraph(const std::string& holder) { return holder.starts_with(kGraph); }
+
+}  // namespace oomtrace

@@ -1,0 +1,21 @@
+// Who keeps what leaks: of the Python names that the recorder found for leaked tensors, the one that they share.
+//
+// Each name is an expression and, in parentheses, where it stands: "Trainer.history[12]", "losses[3] (local of
+// train(), train.py:88)", "graph of total_loss (a scalar; local of train(), train.py:88)".
+#pragma once
+
+#include <string>
+
+#include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/leak.h"
+
+namespace oomtrace {
+
+// The name without what tells one leaked tensor from the next: `snapshots[3].fc.weight` and `snapshots[4].fc.bias` are
+// kept by `snapshots`. "" where no leaked tensor has a name.
+std::string HolderOf(const Facts& facts, const Leak& leak);
+
+// Whether what leaks is kept, for the most part, by the autograd graph of a tensor that somebody holds.
+bool KeptByGraph(const std::string& holder);
+
+}  // namespace oomtrace

@@ -1,0 +1,73 @@
+"""Looks for holders before memory runs out: where what lives at the ends of steps grows, and at exit.
+
+What lives is asked of PyTorch at powers of two of an optimizer's steps, which costs nothing worth a number. A search
+takes as long as a collection of garbage does, a few dozen milliseconds: it is made only where memory has kept growing,
+and not again before 50 times as long has passed.
+"""
+# ruff: noqa: F821 - the names come from native_module.cc and the other files of this namespace
+
+FIRST_LOOK = 8  # steps: by then what is born once has been born
+GROWTH_SHARE = 4096  # of the card, between two looks: less would take thousands of times as long to fill it
+SECONDS, WORKING = 2.0, 1.0  # a search takes at most, on the clock; of work, while the program lives
+PAUSE = 50  # times a search's own duration, until the next one
+
+
+class Growth:
+    def __init__(self):
+        self.begun, self.spent = time.monotonic(), 0.0
+        self.named = False  # a search has come to its end
+        self.clock = 0  # the optimizer whose steps count: the first one seen
+        self.looks = {}  # steps -> bytes that lived at their end
+        self.died = False
+
+
+growth = Growth()
+
+
+def live_bytes():
+    return torch.cuda.memory_allocated()
+
+
+def keeps_growing(steps):
+    """A leak adds twice as much from step n to 2n as from n/2 to n; a warm-up or a filled cache adds less."""
+    looks = growth.looks
+    before, middle, now = (looks.get(step) for step in (steps // 4, steps // 2, steps))
+    if before is None or middle is None:
+        return False
+    first, second = middle - before, now - middle
+    enough = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // GROWTH_SHARE
+    return first > 0 and 2 * second >= 3 * first and second >= enough
+
+
+def search_holders():
+    started = time.monotonic()
+    optimizers = [entry[0]() for entry in known.optimizers.values()]
+    objects = gc.get_objects()
+    owned = owned_addresses([item for item in optimizers if item is not None])
+    growth.named = bool(write_holders(objects, owned, SECONDS, WORKING))
+    growth.spent += time.monotonic() - started
+
+
+@quiet
+def watch_growth(identity, steps):
+    """After an optimizer's step; steps: how many it has made."""
+    growth.clock = growth.clock or identity
+    if identity != growth.clock or steps & (steps - 1) or steps < FIRST_LOOK // 4:
+        return
+    growth.looks[steps] = live_bytes()
+    if steps < FIRST_LOOK or not keeps_growing(steps):
+        return
+    if growth.spent and time.monotonic() - growth.begun < PAUSE * growth.spent:
+        return
+    search_holders()
+
+
+@quiet
+def at_exit():
+    """Local variables are gone by now; what globals, classes and caches keep is still there."""
+    if not is_recording() or growth.died or growth.named or not growth.looks:
+        return
+    last = max(growth.looks)
+    enough = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // GROWTH_SHARE
+    if last >= FIRST_LOOK and live_bytes() - growth.looks[min(growth.looks)] >= enough:
+        search_holders()

@@ -1,0 +1,218 @@
+"""Names for what holds a tensor: `Trainer.history[12]`, `losses[3] (local of train(), train.py:88)`, `cache['x']`.
+
+The expression comes first, where it stands follows in parentheses.
+"""
+# ruff: noqa: F821 - the names come from native_module.cc and the other files of this namespace
+
+
+def place(code, line=None):
+    file = code.co_filename.rsplit("/", 1)[-1]
+    return f"{getattr(code, 'co_qualname', code.co_name)}(), {file}:{line or code.co_firstlineno}"
+
+
+def words(*parts):
+    return "; ".join(part for part in parts if part)
+
+
+def variable_names(code):
+    """In the order of the frame's slots."""
+    cells = code.co_cellvars
+    if sys.version_info >= (3, 11):  # arguments that are cells share the slot of the argument
+        cells = tuple(name for name in cells if name not in code.co_varnames)
+    return code.co_varnames + cells + code.co_freevars
+
+
+def local_variables():
+    """id of an object -> (name, where), for the running frames of this thread.
+
+    Only the slots are read: frame.f_locals would make a second reference to every local variable and keep it there.
+    """
+    names = {}
+    frame = sys._getframe()
+    for values in frame_slots() or []:
+        code = frame.f_code
+        if code.co_filename != "<oomtrace>" and code.co_name != "<module>":
+            where = f"local of {place(code, frame.f_lineno)}"
+            for name, value in zip(variable_names(code), values):  # noqa: B905 - strict= came with 3.10
+                names.setdefault(value, (name, where))
+        frame = frame.f_back
+        if frame is None:
+            break
+    return names
+
+
+def global_names():
+    """id of a module's namespace -> what stands before its names."""
+    names = {}
+    for name, item in list(sys.modules.items()):
+        if type(item) is ModuleType and not name.startswith("torch"):
+            names.setdefault(id(item.__dict__), "" if name == "__main__" else f"{name}.")
+    return names
+
+
+def class_namespaces(objects):
+    """id of a class's namespace -> the class."""
+    names = {}
+    for kind in of_kind(objects, type):
+        for item in gc.get_referents(kind):
+            if type(item) is dict:
+                names[id(item)] = kind
+                break
+    return names
+
+
+def argument_name(function, index):
+    """Of the argument whose default stands at this index of __defaults__."""
+    code = function.__code__
+    return code.co_varnames[code.co_argcount - len(function.__defaults__) + index]
+
+
+class Path:
+    """An expression and, in words, where its first name stands."""
+
+    def __init__(self, expression, where=""):
+        self.expression, self.where = expression, where
+
+    def written(self, remark=""):
+        where = words(self.where, remark)
+        return f"{self.expression} ({where})" if where else self.expression
+
+
+def joined(labels):
+    """Steps inside an nn.Module read as attributes: `_modules['fc']` is `.fc`."""
+    written = []
+    for label in labels:
+        if written and written[-1] in [f".{part}" for part in MODULE_PARTS] and label.startswith("['"):
+            written[-1] = "." + label[2:-2]
+        else:
+            written.append(label)
+    return "".join(written)
+
+
+class Names:
+    def __init__(self, objects, locals_by_id, globals_by_id):
+        self.locals, self.globals = locals_by_id, globals_by_id
+        self.classes, self.exceptions = class_namespaces(objects), frames_of_exceptions(objects)
+        self.search, self.graphs, self.current = None, None, current_exceptions()
+
+    def ends(self):
+        return self.locals.keys() | self.globals.keys() | self.classes.keys()
+
+    def of(self, item):
+        """None where no name was found."""
+        self.fallback, self.cycle = None, False
+        path = self.climb(item, [], set())
+        if path is None and id(item) in self.locals:
+            path = self.local(item, [])
+        if path is None and self.search.complete:
+            path = self.fallback
+            if path is not None and self.cycle:
+                path.where = "in a reference cycle that the garbage collector has not freed yet"
+        return path
+
+    def local(self, item, labels):
+        name, where = self.locals[id(item)]
+        return Path(name + joined(labels), where)
+
+    def climb(self, item, labels, seen):
+        """A path to the item that leads over one of its holders; labels lead from the item down to the tensor."""
+        if id(item) in seen:
+            self.cycle = True
+            return None
+        seen.add(id(item))
+        if id(item) in self.graphs.nodes and labels:
+            return self.of_graph(self.graphs.nodes[id(item)], seen)
+        for holder, label in self.search.holders_of(item):
+            path = self.through(holder, [label, *labels] if label else labels, item, seen)
+            if path is not None:
+                return path
+        return None
+
+    def through(self, holder, labels, item, seen):
+        if id(holder) in self.globals:
+            return Path(self.globals[id(holder)] + labels[0][2:-2] + joined(labels[1:]))
+        if id(holder) in self.classes:
+            kind = self.classes[id(holder)]
+            return Path(f"{kind.__name__}.{labels[0][2:-2]}{joined(labels[1:])}", f"class attribute of {kind.__name__}")
+        if type(holder) is Function:
+            return self.of_function(holder, labels, item)
+        if type(holder) is Frame:
+            return self.of_frame(holder, labels, seen)
+        if type(holder).__name__ in SUSPENDED:
+            return self.of_suspended(holder, labels)
+        if type(holder).__name__ == "_lru_cache_wrapper":
+            function = getattr(holder, "__wrapped__", None)
+            code = getattr(function, "__code__", None)
+            return Path("cache of " + (place(code) if code else "a function"), "functools.lru_cache")
+        if is_object(holder):
+            return self.of_object(holder, labels, item, seen)
+        if id(holder) in self.locals:
+            return self.local(holder, labels)
+        return self.climb(holder, labels, seen)
+
+    def of_function(self, function, labels, item):
+        where = place(function.__code__)
+        index = labels[0][1:-1] if labels and labels[0].startswith("[") else ""
+        if item is function.__closure__ and index.isdigit():
+            name = function.__code__.co_freevars[int(index)]
+            return Path(name + joined(labels[1:]), f"closure of {where}")
+        if item is function.__defaults__ and index.isdigit():
+            return Path(argument_name(function, int(index)) + joined(labels[1:]), f"default argument of {where}")
+        if item is function.__kwdefaults__:
+            return Path(labels[0][2:-2] + joined(labels[1:]), f"default argument of {where}")
+        if labels and labels[0].startswith("['"):
+            return Path(f"{function.__name__}.{labels[0][2:-2]}{joined(labels[1:])}", f"attribute of {where}")
+        return Path(function.__name__, where)
+
+    def of_frame(self, frame, labels, seen):
+        """Of a frame that has ended: an exception's traceback keeps it, or whoever keeps the frame."""
+        if frame.f_code.co_name == "<module>" or frame.f_code.co_filename == "<oomtrace>":
+            return None
+        variable = joined(labels)
+        path = Path(variable, f"local of {place(frame.f_code, frame.f_lineno)}")
+        error = self.exceptions.get(id(frame))
+        if error is None or id(error) in self.current:
+            return path
+        kept = self.climb(error, [], seen)
+        if kept is None:
+            path.where += f"; the traceback of a kept {type(error).__name__} holds its frame"
+            return path
+        keeps = f"the traceback of this {type(error).__name__} keeps {variable}, {path.where}"
+        return Path(kept.expression, words(kept.where, keeps))
+
+    def of_suspended(self, item, labels):
+        code = next(getattr(item, name) for name in ("gi_code", "cr_code", "ag_code") if hasattr(item, name))
+        kind = type(item).__name__.replace("_", " ")
+        return Path(f"a local of {code.co_name}()", f"suspended {kind}, {place(code)}")
+
+    def of_object(self, item, labels, child, seen):
+        labels = self.attribute(item, labels, child)
+        path = Path(type(item).__name__ + joined(labels))
+        if id(item) in self.locals:
+            path.where = ", ".join(self.locals[id(item)])
+            return path
+        if self.search.is_sole_instance(item) and not is_instance(item, torch.Tensor):
+            return path
+        self.fallback = self.fallback or path
+        return self.climb(item, labels, seen)
+
+    def attribute(self, item, labels, child):
+        """The key of an object's own dictionary is the attribute's name."""
+        if labels and labels[0].startswith("['") and child is own_dictionary(item):
+            return ["." + labels[0][2:-2], *labels[1:]]
+        return labels
+
+    def of_graph(self, root, seen=None):
+        """The graph that hangs from a tensor."""
+        if seen is None:
+            path = self.of(root)
+        elif id(root) in seen:
+            return None
+        else:
+            path = self.climb(root, [], seen) or (self.local(root, []) if id(root) in self.locals else None)
+        if path is None:
+            path = Path(f"a tensor of {type(root.grad_fn).__name__}")
+        if not path.expression.startswith("graph of "):
+            shape = "a scalar" if root.dim() == 0 else f"a tensor of shape {tuple(root.shape)}"
+            path = Path(f"graph of {path.expression}", words(shape, path.where))
+        return path

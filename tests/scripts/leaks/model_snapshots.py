@@ -1,0 +1,26 @@
+"""Keeps a deep copy of the model after every step, for an average of checkpoints.
+
+holder: snapshots
+made: copy.deepcopy
+"""
+
+import copy
+import sys
+
+import torch
+from torch import nn
+
+device = "cuda"
+model = nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 256)).to(device)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+steps = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+
+snapshots = []
+
+for _ in range(steps):
+    x = torch.randn(256, 256, device=device)
+    loss = (model(x) - x).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    snapshots.append(copy.deepcopy(model))

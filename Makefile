@@ -8,7 +8,7 @@ help:
 	@echo "make test-all  make test and the slow matrix"
 	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
 	@echo "make lint      clang-format, clang-tidy, ruff"
-	@echo "make bench     what recording costs, against PyTorch's own recorder"
+	@echo "make bench     what recording costs, against PyTorch's own recorder; fails beyond bench/budget.json"
 	@echo "make fuzz      the trace reader under libFuzzer for a minute"
 	@echo "make setup     system packages, .venv, NVIDIA headers: every other target does this first"
 	@echo "make clean     remove what was built; make distclean: and what was downloaded"

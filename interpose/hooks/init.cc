@@ -1,4 +1,5 @@
 // The library's beginning: nothing happens here but preparing the pages that hooks look at.
+#include "interpose/hooks/collector.h"
 #include "interpose/hooks/hook_states.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/unknown_routes.h"
@@ -13,6 +14,7 @@ void WriteHooks(Facts& facts) {
   for (uint32_t i = 0; i < static_cast<uint32_t>(HookId::kCount); ++i) {
     const auto id = static_cast<HookId>(i);
     const HookEntry& hook = HookOf(id);
+    if (hook.library == HookLibrary::kNvtx) continue;  // called by a library's own table, not found by name
     wire::HookState state = wire::HookState::kHooked;
     const char* reason = "";
     if (!LibraryLoaded(hook.library)) {
@@ -34,10 +36,12 @@ namespace {
 void OnStart(Recorder& recorder) {
   if (Python() == nullptr) WriteHooks(recorder.facts());
   WriteUnknownRoutes(recorder);
+  CollectorRecordingStarted(recorder);
   RequestPythonPart(PythonTask::kBegin);
 }
 
 __attribute__((constructor)) void Initialize() {
+  PrepareCollector();
   Recorder::OnStart(OnStart);
   Recorder::Initialize();
 }

@@ -21,6 +21,9 @@ constexpr const char* kTorchCpuNames[] = {"libtorch_cpu.so", nullptr};
 constexpr const char* kTorchCudaNames[] = {"libtorch_cuda.so", nullptr};
 constexpr const char* kLibcNames[] = {"libc.so.6", nullptr};
 constexpr const char* kCudaNames[] = {"libcuda.so.1", nullptr};
+constexpr const char* kCuptiNames[] = {"libcupti.so.13", "libcupti.so.12", nullptr};
+// Every library that marks ranges carries NVTX in itself: it calls us, and there is nothing to call on to.
+constexpr const char* kNvtxNames[] = {"(NVTX)", nullptr};
 constexpr const char* kCudartNames[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so",
                                         nullptr};
 
@@ -38,6 +41,10 @@ const char* const* Sonames(HookLibrary library) {
       return kCudaNames;
     case HookLibrary::kLibc:
       return kLibcNames;
+    case HookLibrary::kCupti:
+      return kCuptiNames;
+    case HookLibrary::kNvtx:
+      return kNvtxNames;
   }
   return nullptr;
 }

@@ -1,6 +1,7 @@
 // PyTorch's caching allocator tells its profiler of every block that it hands out and takes back, under the lock of the
 // device's allocator: nothing here may take the GIL, call into CUDA or block.
 #include "interpose/hooks/attribution.h"
+#include "interpose/hooks/collector.h"
 #include "interpose/hooks/cuda_query.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
@@ -54,6 +55,7 @@ OOMTRACE_EXPORT void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t
   if (device.type == kCuda) {
     RecordRefusal(bytes, allocated, reserved, Index(device));
     ForgetFactory();
+    NudgeCollector();
     RequestPythonPart(PythonTask::kOutOfMemory);
   }
   using Report = void(int64_t, size_t, size_t, Device);

@@ -1,5 +1,6 @@
 #include "interpose/python/native_module.h"
 
+#include "interpose/hooks/collector.h"
 #include "interpose/hooks/hook_states.h"
 #include "interpose/hooks/nvml.h"
 #include "interpose/python/code_lives.h"
@@ -32,6 +33,7 @@ PyObject* WritePhase(PyObject*, PyObject* arguments) {
   Long identity;
   if (!Parse(arguments, "IK", &kind, &identity)) return nullptr;
   if (Entry entry(Cause::kFact); entry) RecordPhase(entry.thread(), static_cast<wire::Phase>(kind), identity);
+  if (static_cast<wire::Phase>(kind) == wire::Phase::kOptimizerStepEnd) CollectorStepEnd(identity);
   return None();
 }
 

@@ -25,7 +25,17 @@ void Record(ThreadState& thread, uint32_t field, Fill fill, size_t most = kLarge
   }
 }
 
+void Widen(const DeviceCall& call) {
+  if (call.result != 0 || call.address == 0) return;
+  const uint64_t begin = device_range.begin.load(std::memory_order_relaxed);
+  if (begin == 0 || call.address < begin) device_range.begin.store(call.address, std::memory_order_relaxed);
+  const uint64_t end = call.address + call.bytes;
+  if (end > device_range.end.load(std::memory_order_relaxed)) device_range.end.store(end, std::memory_order_relaxed);
+}
+
 }  // namespace
+
+constinit DeviceRange device_range = {};
 
 void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
                        const Attribution& attribution) {
@@ -38,6 +48,7 @@ void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, ui
 }
 
 void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call) {
+  Widen(call);
   Record(
       thread, wire::kDeviceAlloc,
       [&](ProtoWriter& proto) {

@@ -4,6 +4,7 @@
 // Called with the thread's Entry held (recorder.h). Addresses are device addresses, sizes are bytes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -56,6 +57,16 @@ struct GpuProcess {
 void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
                        const Attribution& attribution);
 void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, uint64_t reserved);
+// The lowest and the highest address of what devices have given so far: where a kernel's parameter may point to.
+struct DeviceRange {
+  std::atomic<uint64_t> begin;  // 0: nothing yet
+  std::atomic<uint64_t> end;
+  bool Contains(uint64_t address) const {
+    return address >= begin.load(std::memory_order_relaxed) && address < end.load(std::memory_order_relaxed);
+  }
+};
+extern DeviceRange device_range;
+
 void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call);
 void RecordDeviceFree(ThreadState& thread, uint64_t ticks, const DeviceCall& call);
 void RecordMemoryInfo(ThreadState& thread, uint32_t device, uint64_t free, uint64_t total);

@@ -1,0 +1,201 @@
+#include "interpose/hooks/launches.h"
+
+#include <cuda.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "interpose/hooks/attribution.h"
+#include "interpose/hooks/cuda_query.h"
+#include "interpose/hooks/real.h"
+#include "interpose/record/events.h"
+#include "interpose/record/gpu_events.h"
+#include "interpose/record/hash.h"
+#include "interpose/record/memory.h"
+
+namespace oomtrace {
+namespace {
+
+using ParameterInfo = CUresult(const void* function, size_t index, size_t* offset, size_t* bytes);
+using FunctionOfSymbol = int(CUfunction* function, const void* symbol);
+
+constexpr uint32_t kMostParameters = 62;
+constexpr uint32_t kFunctions = 8192;  // kernels that a job launches: PyTorch's own are some thousand
+
+// The parameters of one function.
+struct Signature {
+  std::atomic<const void*> function;
+  std::atomic<bool> ready;
+  bool known;
+  uint8_t count;
+  uint16_t bytes[kMostParameters];
+};
+static_assert(sizeof(Signature) <= 144);
+
+std::atomic<Signature*> signatures{nullptr};
+std::atomic<uint64_t> next_launch{1};
+constinit thread_local int launch_depth __attribute__((tls_model("initial-exec"))) = 0;
+
+void* FindInDriver(const char* symbol) {
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  return driver != nullptr ? dlsym(driver, symbol) : nullptr;
+}
+
+// The table's slot for the function: one that is not ready is the caller's to fill. nullptr: full, or being filled.
+Signature* Slot(const void* function) {
+  Signature* table = signatures.load(std::memory_order_acquire);
+  if (table == nullptr) {
+    auto* made = static_cast<Signature*>(MapMemory(kFunctions * sizeof(Signature)));
+    if (made == nullptr) return nullptr;
+    if (signatures.compare_exchange_strong(table, made)) {
+      table = made;
+    } else {
+      munmap(made, kFunctions * sizeof(Signature));
+    }
+  }
+  const uint64_t start = reinterpret_cast<uint64_t>(function) * 0x9e3779b97f4a7c15u >> 40;
+  for (uint32_t i = 0; i < kFunctions / 4; ++i) {
+    Signature& slot = table[(start + i) % kFunctions];
+    const void* found = nullptr;
+    if (slot.function.compare_exchange_strong(found, function)) return &slot;
+    if (found == function) return slot.ready.load(std::memory_order_acquire) ? &slot : nullptr;
+  }
+  return nullptr;
+}
+
+void Ask(FunctionKind kind, const void* function, Signature* slot) {
+  static std::atomic<void*> of_function{nullptr}, of_kernel{nullptr};
+  if (of_function.load(std::memory_order_relaxed) == nullptr) {
+    of_function.store(FindInDriver("cuFuncGetParamInfo"), std::memory_order_relaxed);
+    of_kernel.store(FindInDriver("cuKernelGetParamInfo"), std::memory_order_relaxed);
+  }
+  auto* info = reinterpret_cast<ParameterInfo*>((kind == FunctionKind::kKernel ? of_kernel : of_function).load());
+  const void* handle = function;
+  if (kind == FunctionKind::kSymbol) {
+    auto* find = reinterpret_cast<FunctionOfSymbol*>(FindIn(HookLibrary::kCudart, "cudaGetFuncBySymbol"));
+    CUfunction found = nullptr;
+    if (find == nullptr || find(&found, function) != 0) return;
+    handle = found;
+  }
+  if (info == nullptr) return;
+  for (uint32_t index = 0; index < kMostParameters; ++index) {
+    size_t offset = 0;
+    size_t bytes = 0;
+    const CUresult result = info(handle, index, &offset, &bytes);
+    if (result == CUDA_ERROR_INVALID_VALUE) {  // past the last one
+      slot->count = static_cast<uint8_t>(index);
+      slot->known = true;
+      return;
+    }
+    if (result != CUDA_SUCCESS || bytes > UINT16_MAX) return;
+    slot->bytes[index] = static_cast<uint16_t>(bytes);
+  }
+}
+
+// nullptr: not known.
+const Signature* SignatureOf(FunctionKind kind, const void* function) {
+  Signature* slot = Slot(function);
+  if (slot == nullptr) return nullptr;
+  if (!slot->ready.load(std::memory_order_acquire)) {
+    Ask(kind, function, slot);
+    slot->ready.store(true, std::memory_order_release);
+  }
+  return slot->known ? slot : nullptr;
+}
+
+class Addresses {
+ public:
+  void Add(uint64_t address) {
+    if (!device_range.Contains(address)) return;
+    if (count_ < LaunchEvent::kMostAddresses) {
+      found_[count_++] = address;
+    } else {
+      cut_ = true;
+    }
+  }
+  // Every word of a parameter: structures hold pointers at multiples of their size.
+  void Scan(const void* parameter, size_t bytes) {
+    const auto* at = static_cast<const char*>(parameter);
+    for (size_t offset = 0; offset + sizeof(uint64_t) <= bytes; offset += sizeof(uint64_t)) {
+      uint64_t word;
+      memcpy(&word, at + offset, sizeof(word));
+      Add(word);
+    }
+  }
+  void Finish(LaunchEvent* event) {
+    std::sort(found_, found_ + count_);
+    event->addresses = found_;
+    event->count = static_cast<size_t>(std::unique(found_, found_ + count_) - found_);
+    event->cut = cut_;
+  }
+
+ private:
+  uint64_t found_[LaunchEvent::kMostAddresses];
+  size_t count_ = 0;
+  bool cut_ = false;
+};
+
+// CU_LAUNCH_PARAM_*: the parameters in one buffer.
+bool ScanExtra(void** extra, Addresses* addresses) {
+  const void* buffer = nullptr;
+  size_t bytes = 0;
+  for (; *extra != CU_LAUNCH_PARAM_END; extra += 2) {
+    if (*extra == CU_LAUNCH_PARAM_BUFFER_POINTER) buffer = extra[1];
+    if (*extra == CU_LAUNCH_PARAM_BUFFER_SIZE) bytes = *static_cast<const size_t*>(extra[1]);
+  }
+  if (buffer == nullptr) return false;
+  addresses->Scan(buffer, bytes);
+  return true;
+}
+
+// The launch's event, and its number; 0 where nothing records.
+uint64_t Write(Addresses* addresses, bool unknown) {
+  Entry entry(Cause::kFact);
+  if (!entry) return 0;
+  LaunchEvent event;
+  event.ticks = Ticks();
+  event.id = next_launch.fetch_add(1, std::memory_order_relaxed);
+  event.stack = CurrentStack(entry.thread());
+  event.device = CurrentDevice();
+  event.unknown = unknown;
+  addresses->Finish(&event);
+  RecordLaunch(entry.thread(), event);
+  return event.id;
+}
+
+}  // namespace
+
+// A launch inside a launch (the runtime calls the driver) is the outer one.
+void LaunchScope::BeginKernel(FunctionKind kind, const void* function, void** arguments, void** extra) {
+  open_ = true;
+  if (launch_depth++ > 0) return;
+  Addresses addresses;
+  bool known = false;
+  if (arguments != nullptr) {
+    if (const Signature* signature = SignatureOf(kind, function)) {
+      for (uint32_t i = 0; i < signature->count; ++i) addresses.Scan(arguments[i], signature->bytes[i]);
+      known = true;
+    }
+  } else if (extra != nullptr) {
+    known = ScanExtra(extra, &addresses);
+  }
+  if (const uint64_t id = Write(&addresses, !known)) pushed_ = BeginLaunch(id);
+}
+
+void LaunchScope::BeginCopy(const void* to, const void* from) {
+  open_ = true;
+  if (launch_depth++ > 0) return;
+  Addresses addresses;
+  addresses.Add(reinterpret_cast<uint64_t>(to));
+  addresses.Add(reinterpret_cast<uint64_t>(from));
+  if (const uint64_t id = Write(&addresses, false)) pushed_ = BeginLaunch(id);
+}
+
+void LaunchScope::End() {
+  --launch_depth;
+  if (pushed_) EndLaunch();
+}
+
+}  // namespace oomtrace

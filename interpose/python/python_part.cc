@@ -131,7 +131,7 @@ int RunPendingCall(void*) {
 }  // namespace
 
 void RequestPythonPart(PythonTask task) {
-  if (AlreadyDone(task) || broken.load(std::memory_order_relaxed)) return;
+  if (AlreadyDone(task) || broken.load(std::memory_order_relaxed) || Recorder::Current() == nullptr) return;
   const PyApi* python = Python();
   if (python == nullptr || !python->Py_IsInitialized()) return;
   wanted.fetch_or(Bit(task));

@@ -107,8 +107,11 @@ class Text {
     if (!causes.empty()) page_.Paragraph("  Causes: ", absl::StrJoin(causes, "; "));
     const report::Leak& leak = r_.leak();
     if (leak.bytes_per_step() > 0 && leak.steps_to_oom() > 0) {
-      page_.Paragraph("  ", page_.Bad(absl::StrCat("At this rate it runs out of memory after ", leak.steps_to_oom(),
-                                                   " more steps (", leak.site(), ").")));
+      page_.Paragraph(
+          "  ", absl::StrCat("What grows: ", Shape(ToVector(leak.shape()), leak.dtype()), " made at ", leak.site(),
+                             leak.holder().empty() ? "" : absl::StrCat(", kept by ", leak.holder()), "."));
+      page_.Paragraph("  ", page_.Bad(absl::StrCat("At this rate it runs out of memory after ",
+                                                   Count(leak.steps_to_oom(), "more step"), ".")));
     }
     page_.Blank();
   }

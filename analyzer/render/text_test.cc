@@ -104,8 +104,12 @@ TEST(Text, AProcessWithoutANameIsItsNumber) {
 TEST(Text, AHealthyRunShowsPeakAndLeak) {
   TrainingRun run;
   for (int i = 0; i < 10; ++i) run.Iteration([&] { run.Keep("train.py", 31, {64}, 100 << 20); });
+  for (Tensor& tensor : run.raw().tensors) {
+    if (tensor.bytes == 100 << 20) tensor.holder = "Trainer.history[3]";
+  }
   const std::string text = RenderText(Diagnose(run.timeline()).report, {});
   EXPECT_THAT(text, HasSubstr("Healthy: peak"));
+  EXPECT_THAT(text, HasSubstr("kept by Trainer.history."));
   EXPECT_THAT(text, HasSubstr("At this rate it runs out of memory"));
 }
 

@@ -2,12 +2,12 @@
 
 Walks from tensors to the nodes that made them. Reads what a node saved as it lies there (SavedTensor.data): nothing is
 unpacked, so no hook of the application runs (checkpointing would compute a forward anew) and no device memory is
-taken. PyTorch before 2.9 does not show it; there a graph is walked, but what it keeps stays unnamed.
+taken. PyTorch before 2.11 or so does not show it: there, what has a Python object is found by the node that made it.
 """
 # ruff: noqa: F821 - the names come from native_module.cc and the other files of this namespace
 
 GRAPH_NODES = 40000  # visited in all: about 4 microseconds each
-ROOTS_ALIKE = 8  # of tensors of one shape made by one operator, the oldest and the newest
+ROOTS_ALIKE = 32  # of tensors of one shape made by one operator, the oldest and the newest
 
 NODES_FOR_ITSELF, AGAIN = 256, 3  # nodes looked at, nodes of the tensor's own kind among them
 
@@ -20,20 +20,17 @@ def saved_fields(kind, memo):
     return names
 
 
-def saved_storages(node, memo):
-    """Addresses of the storages that a node keeps."""
+def saved_by(node, memo):
+    """What a node keeps: tensors, and what hooks of the application packed them into."""
     found = []
     for name in saved_fields(type(node), memo):
         try:
             value = getattr(node, name)
             for saved in value if type(value) in (tuple, list) else (value,):
-                data = getattr(saved, "data", None)
-                storage = cuda_storage(data) if is_instance(data, torch.Tensor) else None
-                if storage is not None:
-                    found.append(storage[0])
+                found.append(getattr(saved, "data", None))
         except Exception:  # a backward has freed it
             continue
-    return found
+    return [data for data in found if data is not None]
 
 
 def contains_itself(node):
@@ -71,13 +68,15 @@ def graph_roots(tensors):
     chosen = []
     for group in groups.values():
         group.sort(key=lambda item: item[0])
-        chosen += group if len(group) <= ROOTS_ALIKE else group[: ROOTS_ALIKE // 2] + group[-ROOTS_ALIKE // 2 :]
-    chosen.sort(key=lambda item: (not contains_itself(item[2]), item[0]))
-    return [(tensor, node) for _, tensor, node in chosen]
+        later = not contains_itself(group[-1][2])
+        few = group if len(group) <= ROOTS_ALIKE else group[: ROOTS_ALIKE // 2] + group[-ROOTS_ALIKE // 2 :]
+        chosen += [(later, number, tensor, node) for number, tensor, node in few]
+    chosen.sort(key=lambda item: item[:2])
+    return [(tensor, node) for _, _, tensor, node in chosen]
 
 
 class Graphs:
-    """kept: storage address -> the tensor whose graph keeps it; nodes: id of a node -> that tensor."""
+    """kept: storage address -> the tensor whose graph keeps it; nodes: id of a node, or of what it packed -> it."""
 
     def __init__(self, tensors, deadline):
         self.kept, self.nodes, self.alive = {}, {}, []  # alive: a node's object is new each time none is left
@@ -98,6 +97,25 @@ class Graphs:
             visited += 1
             self.nodes[id(node)] = root
             self.alive.append(node)
-            for address in saved_storages(node, memo):
-                self.kept.setdefault(address, root)
+            for data in saved_by(node, memo):
+                self.keep(data, root)
             waiting.extend(following for following, _ in node.next_functions)
+
+    def keep(self, data, root):
+        storage = cuda_storage(data) if is_instance(data, torch.Tensor) else None
+        if storage is not None:
+            self.kept.setdefault(storage[0], root)
+        elif not is_instance(data, torch.Tensor):
+            self.nodes.setdefault(id(data), root)
+            self.alive.append(data)
+
+    def claim(self, tensors):
+        """Tensors that no Python object refers to, but whose node belongs to a graph that was walked."""
+        for tensor in tensors:
+            try:
+                root = self.nodes.get(id(tensor.grad_fn)) if tensor.requires_grad and not tensor.is_leaf else None
+            except Exception:
+                continue
+            storage = cuda_storage(tensor) if root is not None else None
+            if storage is not None:
+                self.kept.setdefault(storage[0], root)

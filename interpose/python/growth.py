@@ -8,6 +8,7 @@ and not again before 50 times as long has passed.
 
 FIRST_LOOK = 8  # steps: by then what is born once has been born
 GROWTH_SHARE = 4096  # of the card, between two looks: less would take thousands of times as long to fill it
+LARGEST, LARGEST_RUNNING = 24, 8  # single tensors to look for: at a death the question is what is large as well
 SECONDS, WORKING = 2.0, 1.0  # a search takes at most, on the clock; of work, while the program lives
 PAUSE = 50  # times a search's own duration, until the next one
 
@@ -22,6 +23,12 @@ class Growth:
 
 
 growth = Growth()
+
+
+def load_search():
+    """Compiles the search (graphs.py, referrers.py, paths.py, holders.py) into this namespace, once it is wanted."""
+    if "write_holders" not in globals():
+        exec(compile(search_source(), "<oomtrace>", "exec"), globals())
 
 
 def live_bytes():
@@ -41,10 +48,11 @@ def keeps_growing(steps):
 
 def search_holders():
     started = time.monotonic()
+    load_search()
     optimizers = [entry[0]() for entry in known.optimizers.values()]
     objects = gc.get_objects()
     owned = owned_addresses([item for item in optimizers if item is not None])
-    growth.named = bool(write_holders(objects, owned, SECONDS, WORKING))
+    growth.named = bool(write_holders(objects, owned, LARGEST_RUNNING, SECONDS, WORKING))
     growth.spent += time.monotonic() - started
 
 

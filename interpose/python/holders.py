@@ -6,7 +6,7 @@ where memory grows (growth.py). Nothing of the application is called, changed or
 """
 # ruff: noqa: F821 - the names come from native_module.cc and the other files of this namespace
 
-LARGEST, ALIKE_GROUPS, ALIKE_EACH, ALIKE = 24, 8, 6, 4  # ALIKE: this many of one shape are worth a look
+ALIKE_GROUPS, ALIKE_EACH, ALIKE = 8, 6, 4  # ALIKE: this many of one shape are worth a look
 MOST_GRAPH_HOLDERS = 4096  # written of what graphs keep
 
 
@@ -36,7 +36,7 @@ def unowned(tensors, owned):
     return list(found.values())
 
 
-def candidates(found):
+def candidates(found, largest):
     """Tensors to find the holders of, by storage address."""
     groups = {}
     for size, address, tensor in found:
@@ -48,7 +48,7 @@ def candidates(found):
     for group in alike[:ALIKE_GROUPS]:
         chosen.update((address, tensor) for _, address, tensor in group[:half] + group[-half:])
     single = sorted((item for group in groups.values() if len(group) < ALIKE for item in group), key=lambda i: -i[0])
-    chosen.update((address, tensor) for _, address, tensor in single[:LARGEST])
+    chosen.update((address, tensor) for _, address, tensor in single[:largest])
     return chosen
 
 
@@ -69,30 +69,50 @@ class Deadline:
 
 
 @quiet
-def write_holders(objects, owned, seconds, working):
+def write_holders(objects, owned, largest, seconds, working):
     """True where the search came to its end in time."""
     with torch._C.DisableTorchFunctionSubclass():
-        return find_and_write(objects, owned, Deadline(seconds, working), Deadline(seconds / 3, working / 3))
+        return find_and_write(objects, owned, largest, Deadline(seconds, working), Deadline(seconds / 3, working / 3))
 
 
-def find_and_write(objects, owned, deadline, deadline_of_graphs):
+def find_and_write(objects, owned, largest, deadline, deadline_of_graphs):
     locals_by_id = local_variables()
-    tensors = held_by_python(objects, of_kind(objects, torch.Tensor), locals_by_id)
+    all_tensors = of_kind(objects, torch.Tensor)
+    tensors = held_by_python(objects, all_tensors, locals_by_id)
+    held = set(map(id, tensors))
     found = unowned(tensors, owned)
-    chosen = candidates(found)
+    chosen = candidates(found, largest)
     sizes = {address: size for size, address, _ in found}
     graphs = Graphs(tensors, deadline_of_graphs)
+    graphs.claim([tensor for tensor in all_tensors if id(tensor) not in held])
     roots = {id(root): root for root in graphs.kept.values()}
     names = Names(objects, locals_by_id, global_names())
     sought = list({id(item): item for item in [*chosen.values(), *roots.values()]}.values())
-    ours = [objects, owned, tensors, found, chosen, sizes, roots, sought, graphs.kept, graphs.nodes, graphs.alive]
+    ours = [
+        objects,
+        owned,
+        all_tensors,
+        tensors,
+        found,
+        chosen,
+        sizes,
+        roots,
+        sought,
+        graphs.kept,
+        graphs.nodes,
+        graphs.alive,
+    ]
     hidden = {id(item) for item in ours} | {id(item) for item in found}
     names.graphs = graphs
     names.search = Referrers(sought, hidden, names.ends(), names.exceptions, deadline)
+    paths = {address: names.of(tensor) for address, tensor in chosen.items()}
+    # A bare name is a variable of the step in work; what leaks hangs from something larger.
+    larger = {address for address, path in paths.items() if path and path.firm and not path.expression.isidentifier()}
+    firm = {tuple(chosen[address].shape) for address in larger}
     named = {}
-    for address, tensor in chosen.items():
-        path = names.of(tensor)
-        if path is not None:
+    for address, path in paths.items():
+        tensor = chosen[address]
+        if path is not None and (path.firm or tuple(tensor.shape) not in firm):
             named[address] = path.written(remark(tensor, sizes[address]))
     graph_paths = {}
     for address, root in list(graphs.kept.items())[:MOST_GRAPH_HOLDERS]:

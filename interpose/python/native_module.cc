@@ -8,6 +8,9 @@
 #include "interpose/record/events.h"
 #include "interpose/record/process_info.h"
 
+// graphs.py to holders.py, zero-terminated; made by the build.
+extern "C" const char oomtrace_holder_search[];
+
 namespace oomtrace {
 namespace {
 
@@ -184,6 +187,9 @@ PyObject* WatchCodeObjects(PyObject*, PyObject*) {
   return Python()->Py_BuildValue("K", static_cast<Long>(CodeDeaths()));
 }
 
+// search_source() -> the Python source of the search for holders
+PyObject* SearchSource(PyObject*, PyObject*) { return Python()->Py_BuildValue("s", oomtrace_holder_search); }
+
 // use_stacks(trusted)
 PyObject* UseStacks(PyObject*, PyObject* arguments) {
   int trusted;
@@ -211,6 +217,7 @@ PyMethodDef functions[] = {
     {"processes", WriteProcesses, kVarArgs, nullptr},
     {"versions", WriteVersions, kVarArgs, nullptr},
     {"note", WriteNote, kVarArgs, nullptr},
+    {"search_source", SearchSource, kVarArgs, nullptr},
     {"hooks", WriteHookStates, kVarArgs, nullptr},
     {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},
     {"frame_slots", FrameSlots, kVarArgs, nullptr},

@@ -68,10 +68,10 @@ def argument_name(function, index):
 
 
 class Path:
-    """An expression and, in words, where its first name stands."""
+    """An expression and, in words, where its first name stands. Not firm: of an object that nothing named refers to."""
 
-    def __init__(self, expression, where=""):
-        self.expression, self.where = expression, where
+    def __init__(self, expression, where="", firm=True):
+        self.expression, self.where, self.firm = expression, where, firm
 
     def written(self, remark=""):
         where = words(self.where, remark)
@@ -193,7 +193,7 @@ class Names:
             return path
         if self.search.is_sole_instance(item) and not is_instance(item, torch.Tensor):
             return path
-        self.fallback = self.fallback or path
+        self.fallback = self.fallback or Path(path.expression, firm=False)
         return self.climb(item, labels, seen)
 
     def attribute(self, item, labels, child):

@@ -418,7 +418,8 @@ def out_of_memory():
         write_gradients(item)
         write_states(item, optimizer_entry(item))
     growth.died = True
-    write_holders(objects, owned_addresses(optimizers), SECONDS, SECONDS)
+    load_search()
+    write_holders(objects, owned_addresses(optimizers), LARGEST, SECONDS, SECONDS)
 
 
 def run_task(tasks):

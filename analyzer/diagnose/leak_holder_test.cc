@@ -1,0 +1,72 @@
+#include "analyzer/diagnose/leak_holder.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "analyzer/diagnose/diagnose.h"
+#include "analyzer/diagnose/testing/training_run.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20;
+
+// A run that keeps one tensor a step; the i-th gets the i-th name, and the last step's none.
+std::string HolderFor(const std::vector<std::string>& names) {
+  TrainingRun run;
+  std::vector<uint32_t> kept;
+  for (size_t step = 0; step <= names.size(); ++step) {
+    run.Iteration([&] { kept.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB)); });
+  }
+  for (size_t i = 0; i < names.size(); ++i) run.raw().tensors[kept[i]].holder = names[i];
+  return Diagnose(run.timeline()).report.leak().holder();
+}
+
+TEST(LeakHolder, IsTheContainerOfWhatItKeeps) {
+  EXPECT_EQ(HolderFor({"Trainer.history[0]", "Trainer.history[1]", "Trainer.history[11]", "Trainer.history[12]"}),
+            "Trainer.history");
+}
+
+TEST(LeakHolder, SharesWhatComesBeforeTheFirstDifference) {
+  EXPECT_EQ(HolderFor({"snapshots[3].fc.weight", "snapshots[4].fc.bias", "snapshots[5].fc.weight", "snapshots[5].fc"}),
+            "snapshots");
+  EXPECT_EQ(HolderFor({"cache['x1']", "cache['x2']", "cache['x3']", "cache['y']"}), "cache");
+  EXPECT_EQ(HolderFor({"log['out'][1]", "log['out'][2]", "log['out'][3]", "log['out'][4]"}), "log['out']");
+}
+
+TEST(LeakHolder, KeepsWhereTheNameStands) {
+  EXPECT_EQ(HolderFor({"losses[0] (local of main(), train.py:8)", "losses[1] (local of main(), train.py:8)",
+                       "losses[2] (local of main(), train.py:8)", "losses[3] (local of main(), train.py:8)"}),
+            "losses (local of main(), train.py:8)");
+}
+
+TEST(LeakHolder, WhatKeepsMostComesBeforeALocalVariable) {
+  EXPECT_EQ(HolderFor({"history[0]", "history[1]", "history[2]", "out (local of step(), train.py:30)"}), "history");
+}
+
+TEST(LeakHolder, AGraphIsNamedByTheTensorItHangsFrom) {
+  const std::string name = "graph of total_loss (a scalar; local of main(), train.py:8)";
+  EXPECT_EQ(HolderFor({name, name, name, name}), name);
+  EXPECT_TRUE(KeptByGraph(name));
+  EXPECT_FALSE(KeptByGraph("graphs[3]"));
+}
+
+TEST(LeakHolder, AGraphMakesTheCauseOne) {
+  TrainingRun run;
+  for (int step = 0; step < 12; ++step) {
+    run.Iteration([&] { run.Keep("train.py", 31, {64, 1000}, 8 * kMiB, /*grad_mode=*/true); });
+  }
+  for (Tensor& tensor : run.raw().tensors) {
+    if (tensor.bytes == 8 * kMiB) tensor.holder = "graph of hidden (a tensor of shape (64, 512))";
+  }
+  const Diagnosis d = Diagnose(run.timeline());
+  ASSERT_GT(d.report.causes_size(), 0);
+  EXPECT_EQ(d.report.causes(0).id(), "accumulating_autograd_graph");
+}
+
+TEST(LeakHolder, IsEmptyWhereNobodyLooked) { EXPECT_EQ(HolderFor({"", "", "", ""}), ""); }
+
+}  // namespace
+}  // namespace oomtrace

@@ -157,3 +157,50 @@ def test_a_thread_has_stacks_and_names_from_its_first_forward_on(record):
     paths = {module["identity"]: trace.string(module.get("path", 0)) for module in trace.facts["module"]}
     called = {paths.get(trace.by_id["stack"][block["stack"]].get("module")) for block in blocks}
     assert {"first", "second"} <= called
+
+
+IN_TWO_THREADS = """
+import os
+import threading
+import torch
+
+def first(weight):
+    return [weight * 2 for _ in range(20)]  # first
+
+def second(weight):
+    return [weight * 3 for _ in range(20)]  # second
+
+weights = [torch.ones(1000, device="cuda", requires_grad=True) for _ in range(2)]
+products = [None, None]
+barrier = threading.Barrier(2)
+
+def work(index, forward):  # both count their nodes from 0
+    barrier.wait()
+    products[index] = forward(weights[index])
+
+threads = [threading.Thread(target=work, args=(i, f)) for i, f in enumerate((first, second))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for index in (0, 1):
+    grads = torch.autograd.grad(sum(products[index]).sum(), weights[index], create_graph=True)
+os._exit(0)  # at an ordinary exit PyTorch's engine sometimes aborts here, with and without a recorder
+"""
+
+
+def test_threads_that_count_alike_are_told_apart(record):
+    _, _, trace = record(IN_TWO_THREADS)
+    lines = IN_TWO_THREADS.splitlines()
+    forward = {}  # backward's phase -> functions whose gradients it computed
+    phase = 0
+    for _, kind, packet in trace.events:
+        if kind == "phase" and packet["kind"] == 1:
+            phase += 1
+        if kind != "tensor_alloc" or not packet.get("context"):
+            continue
+        context = trace.by_id["context"][packet["context"]]
+        if context.get("forward_stack") and "MulBackward0" in trace.string(context.get("node")):
+            _, _, line = trace.stack(context["forward_stack"])[0]
+            forward.setdefault(phase, set()).add(lines[line - 1].split("# ")[-1])
+    assert forward == {1: {"first"}, 2: {"second"}}

@@ -19,6 +19,13 @@ void RecordBackward(wire::Phase kind) {
   if (kind == wire::Phase::kBackwardBegin) SetBackwardStack(CurrentStack(entry.thread()));
 }
 
+// A node that a backward makes (create_graph), on a thread without Python, belongs to the forward of its maker.
+uint32_t StackOfForward(ThreadState& thread) {
+  if (const uint32_t stack = CurrentStack(thread)) return stack;
+  auto* maker = Scope<NodeState>::Live(thread_scopes.node, __builtin_frame_address(0));
+  return maker != nullptr ? ForwardStackOf(*thread.recorder, maker->state().node) : 0;
+}
+
 // The name in the type information of a polymorphic object: the slot before the virtual functions (Itanium C++ ABI).
 const char* ClassName(const void* object) {
   const auto* virtual_table = *static_cast<const void* const* const*>(object);
@@ -41,7 +48,7 @@ OOMTRACE_EXPORT uint64_t _ZN2at15sequence_number17get_and_incrementEv() {
   using Next = uint64_t();
   const uint64_t sequence = Real<Next>(HookId::kNextSequenceNumber, __builtin_return_address(0))();
   if (PythonStacksEnabled()) {
-    if (Entry entry(Cause::kFact); entry) NoteForward(entry.recorder(), sequence, CurrentStack(entry.thread()));
+    if (Entry entry(Cause::kFact); entry) NoteForward(entry.recorder(), sequence, StackOfForward(entry.thread()));
   }
   return sequence;
 }

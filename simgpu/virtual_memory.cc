@@ -59,7 +59,7 @@ VirtualMemory::Result VirtualMemory::RetainAt(uintptr_t address, uint64_t* handl
 
 void VirtualMemory::DropIfUnused(std::map<uint64_t, Handle>::iterator it) {
   if (it->second.owners > 0 || it->second.mappings > 0) return;
-  it->second.memory->Unbook(it->second.bytes);
+  if (it->second.memory != nullptr) it->second.memory->Unbook(it->second.bytes);
   handles_.erase(it);
 }
 
@@ -70,6 +70,19 @@ VirtualMemory::Result VirtualMemory::Release(uint64_t handle) {
   --it->second.owners;
   DropIfUnused(it);
   return Result::kOk;
+}
+
+uint64_t VirtualMemory::Adopt(int device, size_t bytes) {
+  std::lock_guard lock(mutex_);
+  handles_[next_handle_] = {nullptr, device, bytes, /*owners=*/1, /*mappings=*/0};
+  return next_handle_++;
+}
+
+std::optional<size_t> VirtualMemory::SizeOf(uint64_t handle) const {
+  std::lock_guard lock(mutex_);
+  const auto it = handles_.find(handle);
+  if (it == handles_.end()) return std::nullopt;
+  return it->second.bytes;
 }
 
 std::optional<int> VirtualMemory::DeviceOf(uint64_t handle) const {

@@ -28,7 +28,10 @@ class VirtualMemory {
   // One more owner (cuMemRetainAllocationHandle of the handle mapped at `address`).
   Result RetainAt(uintptr_t address, uint64_t* handle);
   Result Release(uint64_t handle);
+  // A handle of memory that is booked elsewhere: another process's, or that of others (multicast).
+  uint64_t Adopt(int device, size_t bytes);
   std::optional<int> DeviceOf(uint64_t handle) const;
+  std::optional<size_t> SizeOf(uint64_t handle) const;
 
   Result Map(uintptr_t address, size_t bytes, size_t offset, uint64_t handle);
   // The range must consist of whole mappings, as the driver demands. Its contents are lost.
@@ -43,7 +46,7 @@ class VirtualMemory {
 
  private:
   struct Handle {
-    DeviceMemory* memory;
+    DeviceMemory* memory;  // nullptr: booked elsewhere
     int device;
     size_t bytes;
     int owners;

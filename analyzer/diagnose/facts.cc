@@ -156,6 +156,7 @@ Facts GatherFacts(const Timeline& timeline) {
   }
   FindPeak(timeline, facts);
   facts.moment = facts.oom ? facts.oom->time : facts.peak_time;
+  if (!facts.oom && timeline.tensors.empty()) facts.moment = DevicePeakTime(timeline);  // a program without PyTorch
   FindLive(timeline, facts);
   FindSteadiness(timeline, facts);
   facts.processes_listed = !timeline.gpu_processes.empty();

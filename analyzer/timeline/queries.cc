@@ -318,6 +318,24 @@ DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
   return use;
 }
 
+int64_t DevicePeakTime(const Timeline& timeline) {
+  std::vector<std::pair<int64_t, int64_t>> changes;  // time, bytes
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.device != timeline.device || !allocation.on_device || IsOverhead(allocation)) continue;
+    changes.emplace_back(allocation.born, allocation.bytes);
+    if (allocation.died != kNever) changes.emplace_back(allocation.died, -allocation.bytes);
+  }
+  std::sort(changes.begin(), changes.end());  // what is freed at a moment goes first
+  int64_t held = 0, most = 0, peak = timeline.end;
+  for (const auto& [time, bytes] : changes) {
+    held += bytes;
+    if (held <= most) continue;
+    most = held;
+    peak = time;
+  }
+  return peak;
+}
+
 const OutOfMemory* FatalOutOfMemory(const Timeline& timeline) {
   for (const OutOfMemory& refusal : timeline.out_of_memory) {
     if (refusal.fatal) return &refusal;

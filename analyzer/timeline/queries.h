@@ -77,6 +77,9 @@ struct DeviceUse {
 // so.
 DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time);
 
+// When this process held most of the report's device, below the level of tensors; the end where it held nothing.
+int64_t DevicePeakTime(const Timeline& timeline);
+
 // The refusal that the program did not survive; null where there is none.
 const OutOfMemory* FatalOutOfMemory(const Timeline& timeline);
 

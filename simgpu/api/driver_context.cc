@@ -143,6 +143,10 @@ SIMGPU_API CUresult cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsig
   return result;
 }
 
+SIMGPU_API CUresult cuCtxCreate_v3(CUcontext* context, CUexecAffinityParam*, int, unsigned int flags, CUdevice device) {
+  return cuCtxCreate_v4(context, nullptr, flags, device);
+}
+
 SIMGPU_API CUresult cuCtxCreate_v2(CUcontext* context, unsigned int flags, CUdevice device) {
   return cuCtxCreate_v4(context, nullptr, flags, device);
 }

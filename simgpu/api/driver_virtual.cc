@@ -90,3 +90,31 @@ SIMGPU_API CUresult cuMemGetAccess(unsigned long long* flags, const CUmemLocatio
   *flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
   return Answer(VirtualMemory::Get().CheckMapped(address, 1));
 }
+
+// What is exported is the number of the handle, in the file descriptor's place.
+SIMGPU_API CUresult cuMemExportToShareableHandle(void* shareable, CUmemGenericAllocationHandle handle,
+                                                 CUmemAllocationHandleType, unsigned long long) {
+  if (!VirtualMemory::Get().SizeOf(handle)) return CUDA_ERROR_INVALID_VALUE;
+  *static_cast<int*>(shareable) = static_cast<int>(handle);
+  return CUDA_SUCCESS;
+}
+
+SIMGPU_API CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, void* shareable,
+                                                   CUmemAllocationHandleType) {
+  const auto exported = reinterpret_cast<uintptr_t>(shareable);
+  const std::optional<size_t> bytes = VirtualMemory::Get().SizeOf(exported);
+  if (!bytes) return CUDA_ERROR_INVALID_VALUE;
+  *handle = VirtualMemory::Get().Adopt(*VirtualMemory::Get().DeviceOf(exported), *bytes);
+  return CUDA_SUCCESS;
+}
+
+SIMGPU_API CUresult cuMulticastCreate(CUmemGenericAllocationHandle* handle, const CUmulticastObjectProp* properties) {
+  *handle = VirtualMemory::Get().Adopt(Machine::current_device(), properties->size);
+  return CUDA_SUCCESS;
+}
+
+SIMGPU_API CUresult cuMulticastAddDevice(CUmemGenericAllocationHandle, CUdevice) { return CUDA_SUCCESS; }
+SIMGPU_API CUresult cuMulticastBindMem(CUmemGenericAllocationHandle, size_t, CUmemGenericAllocationHandle, size_t,
+                                       size_t, unsigned long long) {
+  return CUDA_SUCCESS;
+}

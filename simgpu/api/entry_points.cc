@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <string>
 
 #include "simgpu/api.h"
 
@@ -75,7 +76,7 @@ constexpr Renamed kRenamed[] = {
 void* Self() {
   static void* const handle = [] {
     Dl_info info;
-    if (dladdr(reinterpret_cast<const void*>(&FindDriverFunction), &info) == 0) return static_cast<void*>(nullptr);
+    if (dladdr(reinterpret_cast<const void*>(&FindOwnFunction), &info) == 0) return static_cast<void*>(nullptr);
     return dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
   }();
   return handle;
@@ -91,13 +92,26 @@ void* FindDriverFunction(const char* name) {
   return dlsym(Self(), name);
 }
 
+void* FindDriverFunction(const char* name, int version, uint64_t flags) {
+  constexpr int kSecondAbi = 3020;        // CUDA 3.2 widened sizes and device pointers to 64 bits
+  constexpr int kSecondQuestion = 12000;  // CUDA 12 gave cuGetProcAddress its fifth argument
+  if (name == nullptr || Self() == nullptr) return nullptr;
+  const bool asks_for_the_question = std::strcmp(name, "cuGetProcAddress") == 0;
+  if (version < (asks_for_the_question ? kSecondQuestion : kSecondAbi)) return dlsym(Self(), name);
+  if ((flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0) {
+    const std::string per_thread = std::string(name) + "_ptsz";
+    if (void* found = dlsym(Self(), per_thread.c_str())) return found;
+  }
+  return FindDriverFunction(name);
+}
+
 void* FindOwnFunction(const char* name) { return Self() == nullptr ? nullptr : dlsym(Self(), name); }
 
 }  // namespace oomtrace::simgpu
 
-SIMGPU_API CUresult cuGetProcAddress_v2(const char* name, void** function, int, cuuint64_t,
+SIMGPU_API CUresult cuGetProcAddress_v2(const char* name, void** function, int version, cuuint64_t flags,
                                         CUdriverProcAddressQueryResult* status) {
-  *function = oomtrace::simgpu::FindDriverFunction(name);
+  *function = oomtrace::simgpu::FindDriverFunction(name, version, flags);
   const bool found = *function != nullptr;
   if (status != nullptr) *status = found ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
   return found ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;

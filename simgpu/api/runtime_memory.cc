@@ -6,6 +6,7 @@
 #include "simgpu/address_space.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
+#include "simgpu/api/sharing.h"
 #include "simgpu/contents.h"
 
 using namespace oomtrace::simgpu;
@@ -94,6 +95,11 @@ SIMGPU_API cudaError_t cudaMallocPitch(void** pointer, size_t* pitch, size_t wid
   return cudaMalloc(pointer, *pitch * height);
 }
 
+SIMGPU_API cudaError_t cudaMalloc3D(cudaPitchedPtr* pitched, cudaExtent extent) {
+  *pitched = {nullptr, RoundUp(extent.width, kPitch), extent.width, extent.height};
+  return cudaMalloc(&pitched->ptr, pitched->pitch * extent.height * extent.depth);
+}
+
 SIMGPU_API cudaError_t cudaMallocManaged(void** pointer, size_t bytes, unsigned int) {
   SIMGPU_REQUIRE_CONTEXT();
   if (bytes == 0) return Return(cudaErrorInvalidValue);
@@ -132,7 +138,7 @@ SIMGPU_API cudaError_t cudaFree(void* pointer) {
   if (range->kind != MemoryKind::kDevice) return Return(cudaErrorInvalidValue);
   DeviceMemory& memory = Machine::Get().device(range->device);
   const auto allocation = memory.Find(address);
-  if (!memory.Free(address) && !FreeToPool(address)) return Return(cudaErrorInvalidValue);
+  if (!memory.Free(address) && !FreeToPool(address) && !FreeUnbooked(address)) return Return(cudaErrorInvalidValue);
   ChangeMemory({.allocation = false,
                 .kind = CUPTI_ACTIVITY_MEMORY_KIND_DEVICE,
                 .address = address,

@@ -7,6 +7,9 @@
 #include "interpose/hooks/attribution.h"
 #include "interpose/hooks/cuda_query.h"
 #include "interpose/hooks/device_hook.h"
+#include "interpose/hooks/nvml.h"
+#include "interpose/hooks/system_facts.h"
+#include "interpose/python/py_api.h"
 #include "interpose/python/python_part.h"
 
 namespace oomtrace {
@@ -73,26 +76,10 @@ DeviceCall Describe(Recorder& recorder, const HookSite& site, const LibraryFound
   return call;
 }
 
-}  // namespace
-
-InsideCuda::InsideCuda() { ++cuda_depth; }
-InsideCuda::~InsideCuda() { --cuda_depth; }
-bool InsideCuda::Now() { return cuda_depth > 0; }
-
-FreeBytes FreeBytesNow() {
-  FreeBytes now;
-  uint64_t total;
-  now.known = HasCurrentContext() && QueryMemory(&now.free, &total);
-  return now;
-}
-
-void NoteOwnContext() { own_context.store(true, std::memory_order_relaxed); }
-
-void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& allocation, int result) {
-  // What failed without having been about memory (a graph node with wrong arguments) is nobody's business.
-  if (result != 0 && !IsDeviceMemory(allocation.kind)) return;
+// True where PyTorch's allocator called, or nothing is recorded.
+bool RecordCall(const HookSite& site, const DeviceAllocation& allocation, int result) {
   Entry entry(Cause::kMemory);
-  if (!entry) return;
+  if (!entry) return true;
   Recorder& recorder = entry.recorder();
   const uint64_t ticks = Ticks();
   const LibraryFound library = recorder.libraries().Find(site.caller, recorder.facts());
@@ -112,10 +99,34 @@ void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& alloca
     RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
   if (result == kOutOfMemory && !ReportedByTorch(allocation.kind, library)) {
     RecordRefusal(entry, allocation.bytes, call.device);
+    if (Python() == nullptr) RecordProcessesOf(entry.thread(), call.device);  // else its part does
     RequestPythonPart(PythonTask::kOutOfMemory);
   } else {
     RequestPythonPart(PythonTask::kDeviceCall);
   }
+  return library.caching_allocator;
+}
+
+}  // namespace
+
+InsideCuda::InsideCuda() { ++cuda_depth; }
+InsideCuda::~InsideCuda() { --cuda_depth; }
+bool InsideCuda::Now() { return cuda_depth > 0; }
+
+FreeBytes FreeBytesNow() {
+  FreeBytes now;
+  uint64_t total;
+  now.known = HasCurrentContext() && QueryMemory(&now.free, &total);
+  return now;
+}
+
+void NoteOwnContext() { own_context.store(true, std::memory_order_relaxed); }
+
+void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& allocation, int result) {
+  // What failed without having been about memory (a graph node with wrong arguments) is nobody's business.
+  if (result != 0 && !IsDeviceMemory(allocation.kind)) return;
+  // PyTorch's allocator holds its lock when it calls.
+  if (!RecordCall(site, allocation, result)) TickSlowClock();
 }
 
 void RecordMeasured(const HookSite& site, const DeviceAllocation& allocation, const FreeBytes& before) {

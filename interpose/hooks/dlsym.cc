@@ -1,10 +1,10 @@
 // dlsym: the way to the driver of everything that is not linked with it: a statically linked CUDA runtime, ctypes,
-// CuPy, JAX. Only a lookup, in a library that the caller names by its handle, of a name that is exactly that of a hooked
-// CUDA function is answered with our function, and only where the answer is the function that ours calls.
+// CuPy, JAX. Only a lookup, in a library that the caller names by its handle, of a name that is exactly that of a
+// hooked CUDA function is answered with our function, and only where the answer is the function that ours calls.
 //
 // Everything else is a jump to the C library's dlsym with the caller's registers and return address as they were: for
-// RTLD_NEXT and RTLD_DEFAULT it looks at who calls (LLVM's OpenMP finds itself again and again if that is somebody else).
-// Nothing is allocated and no lock is taken on that way; the name is read, no more.
+// RTLD_NEXT and RTLD_DEFAULT it looks at who calls (LLVM's OpenMP finds itself again and again if that is somebody
+// else). Nothing is allocated and no lock is taken on that way; the name is read, no more.
 #include <dlfcn.h>
 #include <stdlib.h>
 

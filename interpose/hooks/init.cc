@@ -1,7 +1,9 @@
 // The library's beginning: nothing happens here but preparing the pages that hooks look at.
+#include "interpose/hooks/binding_audit.h"
 #include "interpose/hooks/collector.h"
 #include "interpose/hooks/hook_states.h"
 #include "interpose/hooks/real.h"
+#include "interpose/hooks/system_facts.h"
 #include "interpose/hooks/unknown_routes.h"
 #include "interpose/python/py_api.h"
 #include "interpose/python/python_part.h"
@@ -35,6 +37,7 @@ namespace {
 // The start may lie under the lock of PyTorch's allocator: where there is an interpreter, its part writes the hooks.
 void OnStart(Recorder& recorder) {
   if (Python() == nullptr) WriteHooks(recorder.facts());
+  WriteSystemFacts(recorder);
   WriteUnknownRoutes(recorder);
   CollectorRecordingStarted(recorder);
   RequestPythonPart(PythonTask::kBegin);
@@ -43,6 +46,7 @@ void OnStart(Recorder& recorder) {
 __attribute__((constructor)) void Initialize() {
   PrepareCollector();
   Recorder::OnStart(OnStart);
+  Recorder::OnExit(AuditBindings);
   Recorder::Initialize();
 }
 

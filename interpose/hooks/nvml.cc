@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <type_traits>
 
@@ -50,17 +51,23 @@ bool Load(Nvml* nvml) {
           find("nvmlDeviceGetGraphicsRunningProcesses_v2", &nvml->graphics) || true);
 }
 
-const Nvml* Get() {  // with the GIL held: one thread at a time
+// The first caller loads it; whoever comes meanwhile goes without.
+const Nvml* Get() {
+  enum State { kUntried, kLoading, kReady, kAbsent };
   static Nvml nvml;
-  static enum { kUntried, kReady, kAbsent } state = kUntried;
-  if (state == kUntried) state = Load(&nvml) && nvml.init() == 0 ? kReady : kAbsent;
-  return state == kReady ? &nvml : nullptr;
+  static std::atomic<State> state{kUntried};
+  State expected = kUntried;
+  if (state.compare_exchange_strong(expected, kLoading, std::memory_order_acq_rel)) {
+    expected = Load(&nvml) && nvml.init() == 0 ? kReady : kAbsent;
+    state.store(expected, std::memory_order_release);
+  }
+  return expected == kReady ? &nvml : nullptr;
 }
 
 // NVML counts every device of the machine, CUDA those in CUDA_VISIBLE_DEVICES: the PCI bus id is common to both.
 bool FindDevice(const Nvml& nvml, uint32_t index, NvmlDevice* device) {
   using BusId = int(char*, int, int);
-  auto* bus_id = reinterpret_cast<BusId*>(FindIn(HookLibrary::kCudart, "cudaDeviceGetPCIBusId"));
+  auto* bus_id = reinterpret_cast<BusId*>(FindIn(HookLibrary::kCuda, "cuDeviceGetPCIBusId"));
   char text[kBusIdLength];
   return bus_id != nullptr && bus_id(text, sizeof(text), static_cast<int>(index)) == 0 &&
          nvml.device_by_bus(text, device) == 0;

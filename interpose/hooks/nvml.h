@@ -1,5 +1,5 @@
-// Who else is on a device, as NVML lists it. NVML is loaded on first use and asked from the Python part only, never
-// under a lock of CUDA or PyTorch.
+// Who else is on a device, as NVML lists it. NVML is loaded on first use and never asked under a lock of CUDA or
+// PyTorch.
 #pragma once
 
 #include <cstdint>

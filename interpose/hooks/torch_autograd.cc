@@ -3,6 +3,7 @@
 #include "interpose/hooks/forward_stacks.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
+#include "interpose/hooks/system_facts.h"
 #include "interpose/hooks/torch_types.h"
 #include "interpose/python/python_part.h"
 #include "interpose/python/python_stack.h"
@@ -73,6 +74,7 @@ _ZN5torch8autograd6Engine7executeERKSt6vectorINS0_4EdgeESaIS3_EERKS2_IN2at6Tenso
       if (outermost) RecordBackward(wire::Phase::kBackwardEnd);
     }
   };
+  TickSlowClock();
   // Inside a node (checkpointing, a double backward from a hook) it is a part of the backward that runs already.
   const bool in_node = Scope<NodeState>::Live(thread_scopes.node, __builtin_frame_address(0)) != nullptr;
   Scope<EngineState> scope(&thread_scopes.engine, {});

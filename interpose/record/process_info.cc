@@ -41,6 +41,12 @@ constexpr std::string_view kNames[] = {
     "LOCAL_RANK",
     "WORLD_SIZE",
     "LOCAL_WORLD_SIZE",
+    "GROUP_RANK",
+    "SLURM_JOB_ID",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "SLURM_NTASKS",
+    "SLURM_NODEID",
     "TORCH_CUDNN_V8_API_DISABLED",
 };
 

@@ -31,6 +31,7 @@ struct ProcessPage {  // wiped in a forked child
 ProcessPage* process_page = nullptr;  // nullptr: Off
 pthread_key_t thread_key;
 void (*start_callback)(Recorder&) = nullptr;
+void (*exit_callback)() = nullptr;
 
 uint32_t ThreadId() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
 
@@ -74,6 +75,7 @@ void AddQuoted(PathLine& line, const char* path) {
 void AtExit(int status, void*) {
   Recorder* recorder = process_page->recorder.load(std::memory_order_acquire);
   if (recorder == nullptr || recorder->state() != State::kRecording) return;
+  if (exit_callback != nullptr) exit_callback();
   {
     Entry entry(Cause::kFact);
     if (entry) {
@@ -124,6 +126,7 @@ void Recorder::Initialize() {
 }
 
 void Recorder::OnStart(void (*callback)(Recorder&)) { start_callback = callback; }
+void Recorder::OnExit(void (*callback)()) { exit_callback = callback; }
 
 Recorder* Recorder::Current() {
   if (process_page == nullptr) return nullptr;

@@ -42,6 +42,8 @@ class Recorder {
   static void Initialize();
   // Run at the change from Armed to Recording, under no lock of the recorder; may write facts.
   static void OnStart(void (*callback)(Recorder&));
+  // Run at exit(), before the last event, while it is recording.
+  static void OnExit(void (*callback)());
 
   State state() const { return state_.load(std::memory_order_acquire); }
   // Armed → Recording or Disabled. True where it is recording afterwards.

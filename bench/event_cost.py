@@ -10,7 +10,7 @@ import sys
 import torch
 
 DEPTH = 20
-ROUNDS, PAIRS = 300, 4096
+ROUNDS, PAIRS = 40, 1 << 15  # several chunks of a trace in each round
 
 
 def at_depth(depth, function):

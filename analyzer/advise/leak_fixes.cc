@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "analyzer/advise/fixes.h"
+#include "analyzer/diagnose/leak_holder.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 
@@ -22,12 +23,15 @@ void StopLeak(Advisor& a) {
   const std::string effect = absl::StrCat(" (saves ", Bytes(static_cast<int64_t>(a.d().leak.bytes_per_boundary)),
                                           a.d().leak.boundaries_are_steps ? " a step)" : " a micro-batch)");
   if (a.d().leak.with_graph) {
-    a.Add("detach", "Keep numbers, not graphs",
-          absl::StrCat(
-              "where ", what,
-              " ends up in a list or a running total, store loss.item() or tensor.detach() instead of the tensor",
-              effect),
-          p, "none; .item() waits for the GPU, so call it only where the value is logged");
+    const std::string change =
+        KeptByGraph(holder)
+            ? absl::StrCat(GraphOwner(holder),
+                           " keeps the graph of every step: put loss.item() or tensor.detach() into it")
+            : absl::StrCat("where ", what,
+                           " ends up in a list or a running total, store loss.item() or tensor.detach() instead of the "
+                           "tensor");
+    a.Add("detach", "Keep numbers, not graphs", absl::StrCat(change, effect), p,
+          "none; .item() waits for the GPU, so call it only where the value is logged");
   } else {
     a.Add("move_to_cpu", "Do not keep tensors on the GPU from step to step",
           absl::StrCat("where ", what, " is stored, store tensor.detach().cpu(), or clear the container each step",

@@ -83,4 +83,6 @@ std::string HolderOf(const Facts& facts, const Leak& leak) {
 
 bool KeptByGraph(const std::string& holder) { return holder.starts_with(kGraph); }
 
+std::string GraphOwner(const std::string& holder) { return holder.substr(KeptByGraph(holder) ? kGraph.size() : 0); }
+
 }  // namespace oomtrace

@@ -17,5 +17,7 @@ std::string HolderOf(const Facts& facts, const Leak& leak);
 
 // Whether what leaks is kept, for the most part, by the autograd graph of a tensor that somebody holds.
 bool KeptByGraph(const std::string& holder);
+// The tensor, or the container of tensors, that such a graph hangs from: the name without what says that it is a graph.
+std::string GraphOwner(const std::string& holder);
 
 }  // namespace oomtrace

@@ -50,6 +50,7 @@ TEST(LeakHolder, AGraphIsNamedByTheTensorItHangsFrom) {
   const std::string name = "graph of total_loss (a scalar; local of main(), train.py:8)";
   EXPECT_EQ(HolderFor({name, name, name, name}), name);
   EXPECT_TRUE(KeptByGraph(name));
+  EXPECT_EQ(GraphOwner(name), "total_loss (a scalar; local of main(), train.py:8)");
   EXPECT_FALSE(KeptByGraph("graphs[3]"));
 }
 

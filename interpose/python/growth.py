@@ -9,7 +9,7 @@ and not again before 50 times as long has passed.
 FIRST_LOOK = 8  # steps: by then what is born once has been born
 GROWTH_SHARE = 4096  # of the card, between two looks: less would take thousands of times as long to fill it
 LARGEST, LARGEST_RUNNING = 24, 8  # single tensors to look for: at a death the question is what is large as well
-SECONDS, WORKING = 2.0, 1.0  # a search takes at most, on the clock; of work, while the program lives
+SECONDS, WORKING = 2.0, 1.5  # a search takes at most, on the clock; of work, while the program lives
 PAUSE = 50  # times a search's own duration, until the next one
 
 

@@ -72,10 +72,11 @@ class Deadline:
 def write_holders(objects, owned, largest, seconds, working):
     """True where the search came to its end in time."""
     with torch._C.DisableTorchFunctionSubclass():
-        return find_and_write(objects, owned, largest, Deadline(seconds, working), Deadline(seconds / 3, working / 3))
+        return find_and_write(objects, owned, largest, seconds, working)
 
 
-def find_and_write(objects, owned, largest, deadline, deadline_of_graphs):
+def find_and_write(objects, owned, largest, seconds, working):
+    deadline = Deadline(seconds, working)
     locals_by_id = local_variables()
     all_tensors = of_kind(objects, torch.Tensor)
     tensors = held_by_python(objects, all_tensors, locals_by_id)
@@ -83,7 +84,7 @@ def find_and_write(objects, owned, largest, deadline, deadline_of_graphs):
     found = unowned(tensors, owned)
     chosen = candidates(found, largest)
     sizes = {address: size for size, address, _ in found}
-    graphs = Graphs(tensors, deadline_of_graphs)
+    graphs = Graphs(tensors, Deadline(seconds / 3, working / 3))
     graphs.claim([tensor for tensor in all_tensors if id(tensor) not in held])
     roots = {id(root): root for root in graphs.kept.values()}
     names = Names(objects, locals_by_id, global_names())

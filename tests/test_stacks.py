@@ -121,8 +121,19 @@ def test_code_that_is_generated_again_and_again_is_written_once(record):
 IN_A_THREAD = """
 import sys
 import threading
+
+class Finder:
+    # The finder behind that of the recorder: asked for every module that is imported.
+    asked = []
+
+    def find_spec(self, name, path=None, target=None):
+        self.asked.append(name)
+
+sys.meta_path.insert(0, Finder())
 import torch
 
+found = {name for name in sys.modules if name.startswith("torch.optim.") and sys.modules[name].__spec__}
+assert "torch.optim.adamw" in found and found <= set(Finder.asked), "passed over"
 assert not [finder for finder in sys.meta_path if "Watch" in str(finder)], "the recorder stays in the way of imports"
 
 class Net(torch.nn.Module):

@@ -313,8 +313,13 @@ class ImportWatch:
     """Asked for every module that is imported, until PyTorch's own imports have brought what the hooks need."""
 
     @staticmethod
-    def find_spec(*_, **__):
-        install()
+    def find_spec(*question):
+        if not install() or ImportWatch not in sys.meta_path:
+            return None
+        # Whoever asks goes through the list by position: without us it would pass over the finder behind us.
+        behind = sys.meta_path[sys.meta_path.index(ImportWatch) + 1]
+        sys.meta_path.remove(ImportWatch)
+        return behind.find_spec(*question)
 
 
 @quiet
@@ -340,8 +345,6 @@ def install():
     if not parts_are_there():
         return False
     Installed.hooks = True
-    if ImportWatch in sys.meta_path:
-        sys.meta_path.remove(ImportWatch)
     use_module_call(module_call())
     hook_modes()
     hook_moves()
@@ -429,6 +432,8 @@ def run_task(tasks):
         return True
     if not install():
         return False
+    if ImportWatch in sys.meta_path:  # nothing was imported after what the hooks needed
+        sys.meta_path.remove(ImportWatch)
     if tasks & TASK_BEGIN and is_recording():
         begin()
     if tasks & TASK_OUT_OF_MEMORY and is_recording():

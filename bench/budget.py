@@ -5,8 +5,8 @@ python budget.py [--rounds N] [--output FILE.json]
 What is compared runs in turns, process by process, so that what the machine does meanwhile hits all of it. A time is
 given twice: from the least that was ever measured, and as the median of the rounds. Each round also compares no
 recorder with no recorder: how far that lies from nothing, with twice its standard error, is the noise of this run. A
-bound is exceeded where both figures exceed it by more than the noise, kept where neither exceeds it, and undecided in
-between: on a quiet machine the noise is a per cent or two, on a busy one it may be all there is.
+bound is exceeded where both figures exceed it by more than the noise, kept where neither comes closer than that, and
+undecided in between: on a quiet machine the noise is a per cent or two, on a busy one it may be all there is.
 """
 
 import argparse
@@ -161,7 +161,7 @@ def verdict(bound, values, uncertain):
         return "EXCEEDED" if all(value < bound["least"] for value in values) else "kept"
     if all(value > bound["most"] + uncertain for value in values):
         return "EXCEEDED"
-    return "kept" if all(value <= bound["most"] for value in values) and uncertain < bound["most"] else "undecided"
+    return "kept" if all(value + uncertain <= bound["most"] for value in values) else "undecided"
 
 
 def print_table(budget, figures, uncertain):

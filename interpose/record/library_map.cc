@@ -6,6 +6,8 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "interpose/record/hash.h"
+
 namespace oomtrace {
 namespace {
 
@@ -34,12 +36,15 @@ bool HoldsCachingAllocator(std::string_view path) {
 
 LibraryFound LibraryMap::Find(const void* code, Facts& facts) {
   const auto address = reinterpret_cast<uintptr_t>(code);
+  const uint64_t key = Mix(address, 0);
+  if (const uint32_t known = recent_.Find(key)) return {known >> 1, (known & 1) != 0};
   SpinLockHolder hold(lock_);
   LibraryFound library = Search(address);
   if (library.id == 0) {
     Refresh(facts);
     library = Search(address);
   }
+  if (library.id != 0) recent_.Insert(key, library.id << 1 | (library.caching_allocator ? 1 : 0));
   return library;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "interpose/record/facts.h"
+#include "interpose/record/recent_table.h"
 #include "interpose/record/spin_lock.h"
 
 namespace oomtrace {
@@ -31,6 +32,7 @@ class LibraryMap {
   void Refresh(Facts& facts);
   void AddLine(const char* line, const char* end, Facts& facts);
 
+  RecentTable<256> recent_;  // id and the flag, by return address: where each tensor is a device call, this is hot
   SpinLock lock_;
   uint32_t count_;
   Range ranges_[kMost];

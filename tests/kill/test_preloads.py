@@ -46,8 +46,10 @@ def test_with_another_tool(host, order):  # noqa: F811
     assert trace["device_allocs"] == 1  # neither missed nor counted twice
 
 
-@pytest.mark.parametrize("mode", ["threads", "fork_live", "thread_cycles", "signals"])
-def test_under_address_sanitizer(host, mode):  # noqa: F811
+@pytest.mark.parametrize(
+    ("mode", "number"), [("threads", 50), ("fork_live", 5), ("thread_cycles", 50), ("signals", 5000)]
+)
+def test_under_address_sanitizer(host, mode, number):  # noqa: F811
     asan = subprocess.run(
         [os.environ.get("CC", "cc"), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -55,7 +57,7 @@ def test_under_address_sanitizer(host, mode):  # noqa: F811
         pytest.skip("no libasan")
     # ASan demands to be the first; LeakSanitizer needs ptrace, which containers refuse.
     finished = subprocess.run(
-        [BUILD / "bin" / "kill_host_asan", mode, "50"],
+        [BUILD / "bin" / "kill_host_asan", mode, str(number)],
         cwd=host.directory,
         env={
             "LD_PRELOAD": f"{Path(asan).resolve()}:{RECORDER}",

@@ -251,7 +251,9 @@ def read(path):
     magic, version, header, chunk, chunk_header = struct.unpack_from("<8sIIII", data)
     assert (magic, version, header, chunk, chunk_header) == (b"OOMTRACE", 1, HEADER, CHUNK, CHUNK_HEADER)
     trace.budget_chunks, trace.reserved_chunks, trace.state, trace.pid = struct.unpack_from("<QQII", data, 24)
-    trace.dropped, trace.recycled, trace.folded, trace.unknown_calls, trace.failed_stacks = struct.unpack_from("<5Q", data, 72)
+    trace.dropped, trace.recycled, trace.folded, trace.unknown_calls, trace.failed_stacks = struct.unpack_from(
+        "<5Q", data, 72
+    )
     (trace.fold_generation,) = struct.unpack_from("<I", data, 112)
     trace.reason = data[256:512].split(b"\0")[0].decode()
     for offset in range(HEADER, HEADER + trace.reserved_chunks * CHUNK, CHUNK):

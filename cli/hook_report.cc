@@ -84,6 +84,32 @@ std::string OriginLines(const trace::Process& process) {
   return text;
 }
 
+// Routes to device memory that no hook follows: what they take shows in the device's free bytes only.
+std::string RouteLines(const Tables& tables) {
+  std::string text;
+  for (const trace::UnknownRoute& route : tables.unknown_routes) {
+    const auto library = tables.libraries.find(route.library());
+    const char* what = route.kind() == trace::UnknownRoute::PRIVATE_TABLE ? "private driver table"
+                       : route.kind() == trace::UnknownRoute::BYPASSED    ? "bound past the recorder"
+                                                                          : "version without a hook";
+    absl::StrAppendFormat(&text, "  %-24s %s, by %s%s\n", what, route.name(),
+                          library == tables.libraries.end() ? "an unknown library" : library->second,
+                          route.may_allocate() ? "" : " (takes no device memory)");
+  }
+  return text;
+}
+
+std::string SystemLine(const trace::System& system) {
+  const auto version = [](uint32_t number) {
+    return number == 0 ? std::string("unknown") : absl::StrFormat("%d.%d", number / 1000, number % 1000 / 10);
+  };
+  if (system.driver_version() == 0 && system.container().empty() && system.cgroup().empty()) return "";
+  return absl::StrFormat("  CUDA driver %s, runtime %s%s%s\n", version(system.driver_version()),
+                         version(system.runtime_version()),
+                         system.container().empty() ? "" : absl::StrCat(", container: ", system.container()),
+                         system.dlsym_hooked() ? "" : "; dlsym not hooked: statically linked CUDA runtimes not seen");
+}
+
 std::string LossLines(const FileHeader& header) {
   std::string text;
   const auto line = [&text](uint64_t count, const char* what) {
@@ -92,7 +118,7 @@ std::string LossLines(const FileHeader& header) {
   line(header.events_dropped, "events dropped");
   line(header.chunks_recycled, "chunks recycled: the budget was full, their events are lost");
   line(header.events_folded, "events folded into summaries");
-  line(header.device_calls_unhooked, "device calls that no hook understood");
+  line(header.device_calls_unhooked, "calls or lookups on routes that no hook follows");
   line(header.stacks_missed, "Python stacks that could not be taken");
   return text.empty() ? "  nothing was lost\n" : text;
 }
@@ -114,6 +140,9 @@ absl::StatusOr<HookReport> ReportHooks(const std::string& trace) {
   absl::StrAppendFormat(&report.text, "  python %s, torch %s, CUDA %s%s\n", process.python_version(),
                         process.torch_version(), process.cuda_version(),
                         process.simulated() ? ", on the simulated GPU" : "");
+  absl::StrAppend(&report.text, SystemLine(reader.tables().system));
+  if (const std::string routes = RouteLines(reader.tables()); !routes.empty())
+    absl::StrAppend(&report.text, "Not seen call by call\n", routes);
   absl::StrAppend(&report.text, "Origin\n", OriginLines(process));
   absl::StrAppend(&report.text, "Hooks\n", HookLines(reader.tables().hooks), "Losses\n", LossLines(reader.header()));
   if (!reader.tables().notes.empty()) absl::StrAppend(&report.text, "Notes\n");

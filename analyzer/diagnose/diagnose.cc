@@ -100,7 +100,14 @@ void FillTrace(const Timeline& t, report::Trace& trace) {
 }
 
 std::vector<std::string> Unknowns(const Facts& facts) {
-  std::vector<std::string> unknown = facts.notes;
+  std::vector<std::string> unknown;
+  for (const UnknownRoute& route : facts.timeline->unknown_routes) {
+    if (!route.may_allocate) continue;
+    unknown.push_back(absl::StrCat(
+        "What ", route.library.empty() ? "the program" : route.library.substr(route.library.rfind('/') + 1),
+        " took through ", route.what, ": it is not seen call by call, and stands under the CUDA context."));
+  }
+  unknown.insert(unknown.end(), facts.notes.begin(), facts.notes.end());
   const int64_t untyped = facts.category[static_cast<int>(Category::kUnknown)];
   if (untyped * 50 > facts.device.tensors() && untyped > 0) {
     unknown.push_back(absl::StrCat(Bytes(untyped), " of tensors could not be told apart (no name, no known phase)."));

@@ -84,6 +84,24 @@ bool ParseNote(std::string_view bytes, Tables* tables) {
   return true;
 }
 
+bool ParseUnknownRoute(std::string_view bytes, Tables* tables) {
+  trace::UnknownRoute message;
+  if (!Parse(bytes, &message)) return false;
+  MakeUtf8(message.mutable_name());
+  tables->unknown_routes.push_back(std::move(message));
+  return true;
+}
+
+bool ParseSystem(std::string_view bytes, Tables* tables) {
+  trace::System message;
+  if (!Parse(bytes, &message)) return false;
+  for (std::string* text : {message.mutable_driver(), message.mutable_cgroup(), message.mutable_container()}) {
+    MakeUtf8(text);
+  }
+  tables->system = std::move(message);
+  return true;
+}
+
 bool ParseProcess(std::string_view bytes, Tables* tables) {
   trace::Process message;
   if (!Parse(bytes, &message)) return false;
@@ -126,6 +144,10 @@ bool ParseRecord(uint32_t number, std::string_view bytes, Tables* tables) {
       return ParseHook(bytes, tables);
     case trace::Chunk::kNoteFieldNumber:
       return ParseNote(bytes, tables);
+    case trace::Chunk::kUnknownRouteFieldNumber:
+      return ParseUnknownRoute(bytes, tables);
+    case trace::Chunk::kSystemFieldNumber:
+      return ParseSystem(bytes, tables);
     default:
       return true;  // written by a later version
   }

@@ -27,6 +27,8 @@ struct Tables {
   std::vector<trace::Device> devices;                    // one an index, the last that was said
   std::vector<trace::Hook> hooks;
   std::vector<std::string> notes;
+  std::vector<trace::UnknownRoute> unknown_routes;
+  trace::System system;  // the last that was said
   trace::Process process;
 
   // "" where there is none.

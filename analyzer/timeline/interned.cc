@@ -61,6 +61,17 @@ void AddProcess(const Tables& tables, Timeline* timeline) {
   timeline->process.simulated = process.simulated();
 }
 
+std::string RouteName(const trace::UnknownRoute& route) {
+  switch (route.kind()) {
+    case trace::UnknownRoute::PRIVATE_TABLE:
+      return absl::StrCat("functions of the driver's private table ", route.name());
+    case trace::UnknownRoute::BYPASSED:
+      return absl::StrCat(route.name(), ", bound past the recorder (RTLD_DEEPBIND, or a symbol scope of its own)");
+    default:
+      return absl::StrCat(route.name(), " in a version that no hook knows");
+  }
+}
+
 void AddFacts(const Tables& tables, Timeline* timeline) {
   for (const trace::Device& device : tables.devices) {
     timeline->devices.push_back(
@@ -77,6 +88,11 @@ void AddFacts(const Tables& tables, Timeline* timeline) {
   }
   for (const trace::Hook& hook : tables.hooks) {
     timeline->hooks.push_back({hook.name(), hook.library(), HookStateName(hook.state()), hook.reason()});
+  }
+  for (const trace::UnknownRoute& route : tables.unknown_routes) {
+    const auto library = tables.libraries.find(route.library());
+    timeline->unknown_routes.push_back(
+        {RouteName(route), library == tables.libraries.end() ? "" : library->second, route.may_allocate()});
   }
   timeline->notes = tables.notes;
 }

@@ -19,7 +19,9 @@ constexpr int kOutOfMemory = 2;
 constexpr uint64_t kQuestionNs = 1000000;  // frequent calls are followed by at most one question a millisecond
 std::atomic<uint64_t> last_question{0};
 std::atomic<bool> own_context{false};
-constinit thread_local int cuda_depth __attribute__((tls_model("initial-exec"))) = 0;
+// The outermost real call of this thread. Somebody may leave it by longjmp or a C++ exception: from a frame at or above
+// it (stacks grow down) it is seen to be over.
+constinit thread_local const InsideCuda* outermost __attribute__((tls_model("initial-exec"))) = nullptr;
 
 using wire::MemoryKind;
 
@@ -109,9 +111,19 @@ bool RecordCall(const HookSite& site, const DeviceAllocation& allocation, int re
 
 }  // namespace
 
-InsideCuda::InsideCuda() { ++cuda_depth; }
-InsideCuda::~InsideCuda() { --cuda_depth; }
-bool InsideCuda::Now() { return cuda_depth > 0; }
+InsideCuda::InsideCuda() {
+  if (outermost == nullptr || outermost <= this) outermost = this;
+}
+
+InsideCuda::~InsideCuda() {
+  if (outermost == this) outermost = nullptr;
+}
+
+bool InsideCuda::Now() {
+  if (reinterpret_cast<uintptr_t>(outermost) > reinterpret_cast<uintptr_t>(__builtin_frame_address(0))) return true;
+  outermost = nullptr;
+  return false;
+}
 
 FreeBytes FreeBytesNow() {
   FreeBytes now;

@@ -3,10 +3,12 @@ signals in the middle of a hook. The host must not notice the recorder, and the 
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -372,6 +374,33 @@ def test_memory_of_an_endless_job_is_bounded(host):
     assert (trace["damage"], trace["recycled"], trace["dropped"], trace["live"]) == (0, 0, 0, 0)
     assert trace["folded"] > 10_000_000
     assert trace["path"].stat().st_blocks * 512 <= 33 << 20
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+@pytest.mark.parametrize("budget", ["512MiB", "1MiB"])  # the second is folded all the time
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_at_a_random_moment(host, seed, budget, signal_number):
+    threads = 3
+    process = subprocess.Popen(
+        [HOST, "for_ever", str(threads)],
+        env={"LD_PRELOAD": str(RECORDER), "OOMTRACE_DIR": str(host.traces_at), "OOMTRACE_BUDGET": budget},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    first = process.stdout.readline()
+    time.sleep(random.Random(f"{seed} {budget} {signal_number}").uniform(0, 0.15))
+    process.send_signal(signal_number)
+    out, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == -signal_number
+    said = dict(line.split() for line in (first + out).splitlines() if len(line.split()) == 2)
+    trace = host.the_trace()
+    assert (trace["damage"], trace["dropped"], trace["recycled"]) == (0, 0, 0)
+    assert trace["live"] <= threads
+    if budget == "512MiB":
+        assert trace["allocs"] >= sum(map(int, said.values())) and trace["unborn_frees"] == 0
+        assert 0 <= trace["allocs"] - trace["frees"] <= threads
+    else:
+        assert trace["allocs"] + trace["frees"] + trace["folded"] >= 2 * sum(map(int, said.values()))
 
 
 def test_death_in_the_middle_by_the_memory_controller(host):

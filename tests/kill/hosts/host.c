@@ -368,6 +368,24 @@ static void longjmp_out(long number) {
   printf("blocks 2000\n");
 }
 
+static void* churn_for_ever(void* number) {
+  churn_thread(NULL);
+  for (long i = 1;; ++i) {
+    churn(1000);
+    dprintf(STDOUT_FILENO, "%ld %ld\n", (long)(intptr_t)number, 1000 * i);
+  }
+  return NULL;
+}
+
+// Threads that go on until they are killed, and say how many blocks each has had.
+static void for_ever(long number) {
+  begin();
+  pthread_t thread;
+  for (intptr_t i = 0; i < number; ++i)
+    if (pthread_create(&thread, NULL, churn_for_ever, (void*)i) != 0) fail("pthread_create");
+  pthread_join(thread, NULL);
+}
+
 // Takes memory until the kernel ends it; says how many blocks it had by then.
 static void eat(long number) {
   begin();
@@ -412,6 +430,7 @@ static const struct {
     {"parallel", parallel},
     {"small_stacks", small_stacks},
     {"longjmp", longjmp_out},
+    {"for_ever", for_ever},
     {"eat", eat},
     {"endless", endless},
 };

@@ -65,12 +65,14 @@ std::string HolderOf(const Facts& facts, const Leak& leak) {
   std::set<uint32_t> leaking;
   for (const LeakGroup& group : leak.groups) leaking.insert(group.stack);
   std::map<std::string, Votes> containers;
-  for (const uint32_t i : facts.live) {
-    const Tensor& tensor = t.tensors[i];
+  const auto vote = [&](const Tensor& tensor) {
     // One of the step in work has a name too, the local variable that is about to let it go.
-    if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) continue;
+    if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) return;
     containers[Root(tensor.holder.str())][tensor.holder.str()] += tensor.bytes;
-  }
+  };
+  for (const uint32_t i : facts.live) vote(t.tensors[i]);
+  // Of a tensor that a larger one replaces, an earlier one was named where the search ran before the end.
+  if (containers.empty() && leak.replaced) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
   const Votes* most = nullptr;
   for (const auto& [root, votes] : containers) {
     if (most == nullptr || Sum(votes) > Sum(*most)) most = &votes;

@@ -67,6 +67,20 @@ TEST(LeakHolder, AGraphMakesTheCauseOne) {
   EXPECT_EQ(d.report.causes(0).id(), "accumulating_autograd_graph");
 }
 
+TEST(LeakHolder, OfATensorThatIsReplacedAnEarlierOneTells) {
+  TrainingRun run;
+  uint32_t bank = run.Keep("train.py", 12, {1, 1000}, 4 * kMiB);
+  for (int step = 2; step < 40; ++step) {
+    run.Iteration([&] {
+      const uint32_t longer = run.Keep("train.py", 12, {step, 1000}, step * 4 * kMiB);
+      run.Free(bank);
+      bank = longer;
+      if (step == 8) run.raw().tensors[bank].holder = "Contrast.bank";
+    });
+  }
+  EXPECT_EQ(Diagnose(run.timeline()).report.leak().holder(), "Contrast.bank");
+}
+
 TEST(LeakHolder, IsEmptyWhereNobodyLooked) { EXPECT_EQ(HolderFor({"", "", "", ""}), ""); }
 
 }  // namespace

@@ -9,7 +9,8 @@ and not again before 50 times as long has passed.
 FIRST_LOOK = 8  # steps: by then what is born once has been born
 GROWTH_SHARE = 4096  # of the card, between two looks: less would take thousands of times as long to fill it
 LARGEST, LARGEST_RUNNING = 24, 8  # single tensors to look for: at a death the question is what is large as well
-SECONDS, WORKING = 2.0, 1.5  # a search takes at most, on the clock; of work, while the program lives
+WORKING, WORKING_RUNNING = 2.0, 1.5  # seconds of work that a search takes at most: after a death, and before one
+SECONDS = 10.0  # and on the clock, of a machine that has little time for us
 PAUSE = 50  # times a search's own duration, until the next one
 
 
@@ -52,7 +53,7 @@ def search_holders():
     optimizers = [entry[0]() for entry in known.optimizers.values()]
     objects = gc.get_objects()
     owned = owned_addresses([item for item in optimizers if item is not None])
-    growth.named = bool(write_holders(objects, owned, LARGEST_RUNNING, SECONDS, WORKING))
+    growth.named = bool(write_holders(objects, owned, LARGEST_RUNNING, SECONDS, WORKING_RUNNING))
     growth.spent += time.monotonic() - started
 
 

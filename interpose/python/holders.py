@@ -52,6 +52,17 @@ def candidates(found, largest):
     return chosen
 
 
+def shortcuts_of(chosen):
+    """id of a tensor -> (the outermost known module that it belongs to, its path there): spares half of the way."""
+    wanted = set(map(id, chosen))
+    found = {}
+    for root in live_roots():
+        for name, tensor, _ in tensors_of(root):
+            if id(tensor) in wanted:
+                found.setdefault(id(tensor), (root, f".{name}"))
+    return found
+
+
 def remark(tensor, size):
     """A small view keeps all of its storage."""
     own = tensor.numel() * tensor.element_size()
@@ -104,8 +115,10 @@ def find_and_write(objects, owned, largest, seconds, working):
         graphs.alive,
     ]
     hidden = {id(item) for item in ours} | {id(item) for item in found}
+    shortcuts = shortcuts_of(sought)
+    hidden |= {id(shortcuts)} | {id(item) for item in shortcuts.values()}
     names.graphs = graphs
-    names.search = Referrers(sought, hidden, names.ends(), names.exceptions, deadline)
+    names.search = Referrers(sought, hidden, names.ends(), names.exceptions, shortcuts, deadline)
     paths = {address: names.of(tensor) for address, tensor in chosen.items()}
     # A bare name is a variable of the step in work; what leaks hangs from something larger.
     larger = {address for address, path in paths.items() if path and path.firm and not path.expression.isidentifier()}

@@ -422,7 +422,7 @@ def out_of_memory():
         write_states(item, optimizer_entry(item))
     growth.died = True
     load_search()
-    write_holders(objects, owned_addresses(optimizers), LARGEST, SECONDS, SECONDS)
+    write_holders(objects, owned_addresses(optimizers), LARGEST, SECONDS, WORKING)
 
 
 def run_task(tasks):

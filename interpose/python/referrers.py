@@ -117,17 +117,25 @@ class Referrers:
     itself.
     """
 
-    def __init__(self, targets, hidden, ends, exceptions, deadline):
+    def __init__(self, targets, hidden, ends, exceptions, shortcuts, deadline):
         """`ends`: ids of objects with a name, whose holders are not asked for. `hidden`: ids of what is our own.
 
-        `exceptions`: id of a frame -> the exception to ask for instead of the frame.
+        `exceptions`: id of a frame -> the exception to ask for instead of the frame. `shortcuts`: id of a target ->
+        (an object that holds it, label), where that is known.
         """
         self.holders, self.places, self.parents = [], {}, {}  # parents: id -> [(place in holders, label)]
         self.instances, self.complete = {}, False
         self.running = running_frames()
         self.hidden = hidden | {id(self.holders), id(exceptions)}
         self.ends, self.exceptions = ends, exceptions
-        frontier = {id(item): item for item in targets}
+        frontier = {}
+        for item in targets:
+            known_holder, label = shortcuts.get(id(item), (None, ""))
+            if known_holder is not None:
+                self.parents[id(item)] = [(self.place_of(known_holder), label)]
+                self.instances.setdefault(type(known_holder), set()).add(id(known_holder))
+                item = known_holder
+            frontier[id(item)] = item
         for _ in range(LEVELS):
             if not frontier or deadline.passed():
                 break

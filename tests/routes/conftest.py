@@ -16,10 +16,25 @@ RECORDER = BUILD / "lib" / "liboomtrace.so"
 SIMGPU = BUILD / "lib" / "simgpu"
 PROGRAMS = BUILD / "bin" / "routes"
 # enum MemoryKind of proto/trace.proto
-KINDS = (
-    "device managed host registered array physical retained mapping pooled pool graph imported imported_physical "
-    "host_physical multicast context code"
-).split()
+KINDS = [
+    "device",
+    "managed",
+    "host",
+    "registered",
+    "array",
+    "physical",
+    "retained",
+    "mapping",
+    "pooled",
+    "pool",
+    "graph",
+    "imported",
+    "imported_physical",
+    "host_physical",
+    "multicast",
+    "context",
+    "code",
+]
 HANDLES = {"array", "physical", "pool", "imported_physical", "host_physical", "multicast"}
 
 

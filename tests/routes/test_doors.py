@@ -8,7 +8,6 @@ import sys
 import pytest
 from conftest import PROGRAMS, RECORDER, SIMGPU
 
-
 SIMULATED = [str(SIMGPU / name) for name in (SIMGPU / "preload.txt").read_text().split()]
 
 

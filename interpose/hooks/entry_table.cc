@@ -6,6 +6,8 @@
 #include <array>
 #include <string_view>
 
+#undef cuGetProcAddress  // cuda.h makes it the second version; here both are meant by their names
+
 // Our functions under names of their own: the headers declare them with types that do not matter here.
 #define OOMTRACE_HOOK(id, symbol, library) extern "C" void OomtraceHook##id() __asm__(#symbol);
 #include "interpose/hooks/hooks.def"

@@ -82,14 +82,25 @@ void* Self() {
   return handle;
 }
 
+// As the driver's own table of functions: a dlsym that somebody preloaded might answer with functions of its own.
+void* Lookup(const char* name) {
+  using Dlsym = void*(void*, const char*);
+  static Dlsym* const find = [] {
+    for (const char* version : {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"})
+      if (void* found = dlvsym(RTLD_DEFAULT, "dlsym", version)) return reinterpret_cast<Dlsym*>(found);
+    return static_cast<Dlsym*>(dlsym);
+  }();
+  return find(Self(), name);
+}
+
 }  // namespace
 
 void* FindDriverFunction(const char* name) {
   if (name == nullptr || std::strncmp(name, "cu", 2) != 0 || Self() == nullptr) return nullptr;
   for (const Renamed& renamed : kRenamed) {
-    if (std::strcmp(renamed.name, name) == 0) return dlsym(Self(), renamed.exported);
+    if (std::strcmp(renamed.name, name) == 0) return Lookup(renamed.exported);
   }
-  return dlsym(Self(), name);
+  return Lookup(name);
 }
 
 void* FindDriverFunction(const char* name, int version, uint64_t flags) {
@@ -97,10 +108,10 @@ void* FindDriverFunction(const char* name, int version, uint64_t flags) {
   constexpr int kSecondQuestion = 12000;  // CUDA 12 gave cuGetProcAddress its fifth argument
   if (name == nullptr || Self() == nullptr) return nullptr;
   const bool asks_for_the_question = std::strcmp(name, "cuGetProcAddress") == 0;
-  if (version < (asks_for_the_question ? kSecondQuestion : kSecondAbi)) return dlsym(Self(), name);
+  if (version < (asks_for_the_question ? kSecondQuestion : kSecondAbi)) return Lookup(name);
   if ((flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) != 0) {
     const std::string per_thread = std::string(name) + "_ptsz";
-    if (void* found = dlsym(Self(), per_thread.c_str())) return found;
+    if (void* found = Lookup(per_thread.c_str())) return found;
   }
   return FindDriverFunction(name);
 }

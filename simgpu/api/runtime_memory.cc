@@ -152,8 +152,8 @@ SIMGPU_API cudaError_t cudaFree(void* pointer) {
 SIMGPU_API cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   SIMGPU_REQUIRE_CONTEXT();
   const DeviceMemory& memory = Machine::Get().current();
-  *free = static_cast<size_t>(memory.free());
-  *total = static_cast<size_t>(memory.total());
+  if (free != nullptr) *free = static_cast<size_t>(memory.free());
+  if (total != nullptr) *total = static_cast<size_t>(memory.total());
   return Return(cudaSuccess);
 }
 

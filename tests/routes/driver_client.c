@@ -26,7 +26,7 @@ static void* Get(const char* exported, const char* name) {
   if (strcmp(door, "dlsym") == 0) {
     function = dlsym(driver, exported);
   } else if (strcmp(door, "first_abi") == 0) {
-    ((FirstAbi)dlsym(driver, "cuGetProcAddress"))(name, &function, 11030, 0);
+    ((FirstAbi)dlsym(driver, "cuGetProcAddress"))(name, &function, CUDA_VERSION, 0);
   } else {  // second_abi0, second_abi1, second_abi2: with those flags; asked for by the question itself
     const cuuint64_t flags = (cuuint64_t)(door[strlen(door) - 1] - '0');
     CUdriverProcAddressQueryResult status = 77;
@@ -201,6 +201,9 @@ static void Wrong(void) {
   printf("too many: %d\n", (int)allocate(&address, (size_t)1 << 46));
   printf("unknown free: %d\n", (int)release(0x123456789000ull));
   printf("free of nothing: %d\n", (int)release(0));
+  size_t total = 0;
+  CUresult (*ask)(size_t*, size_t*) = (CUresult(*)(size_t*, size_t*))Get("cuMemGetInfo_v2", "cuMemGetInfo");
+  printf("no place for the free bytes: %d %d\n", (int)ask(NULL, &total), total != 0);
   printf("unknown unmap: %d\n", (int)unmap(0x123456789000ull, 4096));
   printf("device 0\n");
 }
@@ -218,6 +221,28 @@ static void PrivateTable(void) {
   printf("device %d\n", kMiB);
 }
 
+static int IsRecorders(void* function) {
+  Dl_info info;
+  return dladdr(function, &info) != 0 && strstr(info.dli_fname, "liboomtrace") != NULL;
+}
+
+// Which variant is handed out depends on the version and the flags; one that no hook speaks is handed out as it is.
+static void Versions(void) {
+  SecondAbi ask = (SecondAbi)dlsym(driver, "cuGetProcAddress_v2");
+  void *legacy = NULL, *per_thread = NULL, *narrow = NULL, *wide = NULL, *first = NULL, *second = NULL;
+  ask("cuMemAllocAsync", &legacy, CUDA_VERSION, CU_GET_PROC_ADDRESS_LEGACY_STREAM, NULL);
+  ask("cuMemAllocAsync", &per_thread, CUDA_VERSION, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, NULL);
+  ask("cuMemAlloc", &narrow, 2000, 0, NULL);
+  ask("cuMemAlloc", &wide, 3020, 0, NULL);
+  ask("cuGetProcAddress", &first, 11030, 0, NULL);
+  ask("cuGetProcAddress", &second, 12000, 0, NULL);
+  printf("per thread %d %d %d\n", legacy != per_thread, IsRecorders(legacy), IsRecorders(per_thread));
+  printf("narrow %d wide %d\n", IsRecorders(narrow), IsRecorders(wide));
+  printf("questions %d %d\n", first == dlsym(driver, "cuGetProcAddress"), second == (void*)ask);
+  CUdeviceptr address;
+  CALL("cuMemAlloc", "cuMemAlloc_v2", CUresult(*)(CUdeviceptr*, size_t), &address, kMiB);
+}
+
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   door = argv[1];
@@ -228,7 +253,7 @@ int main(int argc, char** argv) {
     void (*run)(void);
   } routes[] = {{"memory", Memory}, {"pooled", Pooled}, {"host", Host},       {"virtual", Virtual},
                 {"arrays", Arrays}, {"shared", Shared}, {"graph", Graph},     {"context", Context},
-                {"wrong", Wrong},   {"table", PrivateTable}};
+                {"wrong", Wrong},   {"table", PrivateTable}, {"versions", Versions}};
   CUcontext context;
   CALL("cuInit", "cuInit", CUresult(*)(unsigned int), 0u);
   CALL("cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", CUresult(*)(CUcontext*, CUdevice), &context, 0);

@@ -86,6 +86,15 @@ def test_private_tables_are_named(recorded, analyze):
     assert ran.trace.unknown_calls == 3
 
 
+def test_each_version_gets_its_own_function(recorded):
+    ran = recorded("driver_client", "dlsym", "versions")
+    assert ran.status == 0, ran.err
+    assert ran.out.splitlines() == ["per thread 1 1 1", "narrow 0 wide 1", "questions 1 1"]
+    (route,) = ran.trace.facts["unknown_route"]
+    assert (route["kind"], route["name"]) == (3, "cuMemAlloc")
+    assert ran.trace.unknown_calls == 1
+
+
 def test_without_the_dlsym_hook_the_trace_says_what_is_missed(recorded):
     ran = recorded("runtime_client", OOMTRACE_DLSYM="0")
     (hook,) = [hook for hook in ran.trace.facts["hook"] if hook["name"] == "dlsym"]

@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROGRAMS, RECORDER, SIMGPU
+from harness import BUILD
 
+RECORDER = BUILD / "lib" / "liboomtrace.so"
+SIMGPU = BUILD / "lib" / "simgpu"
+PROGRAMS = BUILD / "bin" / "routes"
 SIMULATED = [str(SIMGPU / name) for name in (SIMGPU / "preload.txt").read_text().split()]
 
 

@@ -23,11 +23,9 @@ void FindPeak(const Timeline& timeline, Facts& facts) {
   for (const Sample& sample : timeline.samples) {
     if (facts.oom && sample.time > facts.oom->time) break;
     facts.peak_reserved = std::max(facts.peak_reserved, sample.reserved);
-    if (sample.tensors > facts.peak) {
-      facts.peak = sample.tensors;
-      facts.peak_time = sample.time;
-    }
+    facts.peak = std::max(facts.peak, sample.tensors);
   }
+  if (facts.peak > 0) facts.peak_time = PeakTime(timeline, facts.oom ? facts.oom->time : kNever);
   if (facts.oom && facts.oom->allocated + facts.refused >= facts.peak) {
     facts.peak = facts.oom->allocated + facts.refused;
     facts.peak_time = facts.oom->time;

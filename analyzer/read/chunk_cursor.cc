@@ -9,7 +9,7 @@
 namespace oomtrace {
 namespace {
 
-constexpr uint32_t kFirstPermanentField = 16;  // events are numbered below: proto/trace.proto
+constexpr uint32_t kFirstPermanentField = 16;  // most events are numbered below: proto/trace.proto
 constexpr int kBlockRotation = 9;              // blocks are multiples of 512 bytes
 constexpr uint32_t kReservedField = 8;
 constexpr uint32_t kDeviceField = 7;
@@ -31,6 +31,8 @@ bool HasBlock(uint32_t type) {
       return false;
   }
 }
+
+bool IsEvent(uint32_t type) { return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber; }
 
 bool HasReserved(uint32_t type) {
   return type == trace::Chunk::kTensorAllocFieldNumber || type == trace::Chunk::kTensorFreeFieldNumber;
@@ -78,7 +80,7 @@ ChunkCursor::Found ChunkCursor::NextField() {
   WireType type;
   const uint32_t number = wire.Tag(&type);
   if (!wire.ok()) return undecodable();
-  if (number >= kFirstPermanentField || type != WireType::kLength) {
+  if (!IsEvent(number) || type != WireType::kLength) {
     wire.Skip(type);  // written by a later version, or interned data: not an event
     if (!wire.ok()) return undecodable();
     at_ += wire.offset();

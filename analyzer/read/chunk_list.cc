@@ -21,18 +21,17 @@ bool LooksUsed(std::string_view bytes) {
          LoadLittleEndian<uint64_t>(bytes, 24) > 0 && LoadLittleEndian<uint32_t>(bytes, 36) <= kMaxPayload;
 }
 
-// Whether the chunk belongs to the state that the last complete fold left: docs/trace-format.md, "Folding".
-bool Counts(std::string_view bytes, ChunkKind kind, uint32_t fold_generation) {
-  if (kind == ChunkKind::kFold) {
-    const uint32_t generation = LoadLittleEndian<uint32_t>(bytes, 44);
-    return generation == 0 || generation == fold_generation;
-  }
-  const uint32_t folded_in = LoadLittleEndian<uint32_t>(bytes, 48);
-  return kind != ChunkKind::kEvents || folded_in == 0 || folded_in > fold_generation;
+// Sets which events count: docs/trace-format.md, "Folding". False where none does.
+bool SetTimes(std::string_view bytes, const FileHeader& header, Chunk* chunk) {
+  if (chunk->kind == ChunkKind::kEvents) chunk->after = header.fold_horizon;
+  if (chunk->kind != ChunkKind::kFold) return true;
+  const uint32_t generation = LoadLittleEndian<uint32_t>(bytes, 44);
+  if (generation == 0) chunk->until = header.fold_horizon;
+  return generation == 0 || generation == header.fold_generation;
 }
 
 // Reads the chunk whose bytes are `bytes` (at least a header). Returns false where it holds nothing to use.
-bool ReadChunk(std::string_view bytes, uint64_t offset, uint32_t fold_generation, Chunk* chunk, DamageLog* damage) {
+bool ReadChunk(std::string_view bytes, uint64_t offset, const FileHeader& header, Chunk* chunk, DamageLog* damage) {
   const uint32_t magic = LoadLittleEndian<uint32_t>(bytes, 0);
   if (magic == 0) return false;
   if (magic != kChunkMagic) {
@@ -48,7 +47,7 @@ bool ReadChunk(std::string_view bytes, uint64_t offset, uint32_t fold_generation
   }
   chunk->offset = offset;
   chunk->kind = static_cast<ChunkKind>(kind);
-  if (!Counts(bytes, chunk->kind, fold_generation)) return false;
+  if (!SetTimes(bytes, header, chunk)) return false;
   chunk->sequence = LoadLittleEndian<uint64_t>(bytes, 8);
   chunk->base_ticks = LoadLittleEndian<uint64_t>(bytes, 16);
   chunk->base_monotonic_ns = LoadLittleEndian<uint64_t>(bytes, 24);
@@ -90,7 +89,7 @@ std::vector<Chunk> ListChunks(std::string_view file, const FileHeader& header, D
   std::vector<Chunk> chunks;
   for (uint64_t offset = kFileHeaderSize; offset + kChunkHeaderSize <= file.size(); offset += kChunkSize) {
     Chunk chunk;
-    if (ReadChunk(file.substr(offset, kChunkSize), offset, header.fold_generation, &chunk, damage)) {
+    if (ReadChunk(file.substr(offset, kChunkSize), offset, header, &chunk, damage)) {
       chunks.push_back(chunk);
     }
   }

@@ -1,5 +1,7 @@
 #include "analyzer/read/dispatch.h"
 
+#include <algorithm>
+
 #include "trace.pb.h"
 
 namespace oomtrace {
@@ -75,6 +77,16 @@ void TensorRole(const Record& record, int64_t time, EventSink* sink) {
                       .layout = Id(record, 8)});
 }
 
+void FoldedSteps(const Record& record, int64_t time, const TickClock& clock, EventSink* sink) {
+  sink->OnFoldedSteps({.time = time,
+                       .end_time = std::max(time, clock.Nanoseconds(record.ticks + record.field[5])),
+                       .peak = Size(record, 2),
+                       .reserved = Size(record, 3),
+                       .live = Size(record, 4),
+                       .steps = Size(record, 6),
+                       .device = DeviceOf(record)});
+}
+
 bool GpuProcesses(const Record& record, int64_t time, EventSink* sink) {
   trace::GpuProcesses message;
   if (!message.ParseFromArray(record.bytes.data(), static_cast<int>(record.bytes.size()))) return false;
@@ -84,7 +96,7 @@ bool GpuProcesses(const Record& record, int64_t time, EventSink* sink) {
 
 }  // namespace
 
-bool Dispatch(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
+bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, EventSink* sink) {
   const Record& record = cursor.record();
   switch (record.type) {
     case Fields::kTensorAllocFieldNumber:
@@ -119,6 +131,9 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
       return GpuProcesses(record, time, sink);
     case Fields::kHolderFieldNumber:
       sink->OnHolder({time, record.address, Id(record, 3)});
+      return true;
+    case Fields::kFoldedStepsFieldNumber:
+      FoldedSteps(record, time, clock, sink);
       return true;
     case Fields::kExitFieldNumber:
       sink->OnExit({time, static_cast<int64_t>(static_cast<int32_t>(record.field[2]))});

@@ -113,6 +113,17 @@ struct ExitEvent {
   int64_t status = 0;
 };
 
+// How memory went in steps that were folded away. `time` is when the peak was.
+struct FoldedStepsEvent {
+  int64_t time = 0;
+  int64_t end_time = 0;
+  int64_t peak = 0;
+  int64_t reserved = 0;
+  int64_t live = 0;
+  int64_t steps = 0;
+  int32_t device = 0;
+};
+
 // Receives the events in order of time. Every method does nothing unless overridden. Called on the thread that reads.
 class EventSink {
  public:
@@ -128,6 +139,7 @@ class EventSink {
   virtual void OnTensorRole(const TensorRoleEvent& event) {}
   virtual void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) {}
   virtual void OnHolder(const HolderEvent& event) {}
+  virtual void OnFoldedSteps(const FoldedStepsEvent& event) {}
   virtual void OnExit(const ExitEvent& event) {}
 };
 

@@ -68,6 +68,9 @@ FileHeader Load(std::string_view file) {
   header.device_calls_unhooked = LoadLittleEndian<uint64_t>(file, 96);
   header.stacks_missed = LoadLittleEndian<uint64_t>(file, 104);
   header.fold_generation = LoadLittleEndian<uint32_t>(file, 112);
+  if (header.fold_generation != 0) {
+    header.fold_horizon = LoadLittleEndian<uint64_t>(file, header.fold_generation % 2 == 0 ? 120 : 128);
+  }
   const std::string_view reason = file.substr(kReasonOffset, kReasonSize);
   header.disabled_reason = std::string(reason.substr(0, reason.find('\0')));
   return header;

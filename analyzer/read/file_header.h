@@ -32,6 +32,7 @@ struct FileHeader {
   uint64_t device_calls_unhooked = 0;
   uint64_t stacks_missed = 0;
   uint32_t fold_generation = 0;  // of the fold chunks that count; 0: nothing was folded
+  uint64_t fold_horizon = 0;     // ticks: events up to then are in fold chunks
   std::string disabled_reason;
 };
 

@@ -43,6 +43,8 @@ Meaning MeaningOf(uint32_t type) {
       return {Bit(3), Bit(4) | Bit(5) | Bit(8)};
     case Fields::kGpuProcessesFieldNumber:
       return {Bit(3) | Bit(4), 0, 2};
+    case Fields::kFoldedStepsFieldNumber:
+      return {Bit(2) | Bit(3) | Bit(4) | Bit(5), Bit(6)};
     case Fields::kHolderFieldNumber:
       return {0, Bit(3)};
     default:

@@ -29,7 +29,7 @@ class ChunkMerge {
 
   void Next() {
     // Most of the time one thread allocates: as long as its next event is the earliest, the heap stays as it is.
-    if (open_.front()->Next()) {
+    if (NextThatCounts(open_.front().get())) {
       SinkTop();
     } else {
       std::pop_heap(open_.begin(), open_.end(), Later);
@@ -43,6 +43,14 @@ class ChunkMerge {
 
   static bool Later(const Cursor& a, const Cursor& b) {
     return std::pair(a->record().ticks, a->chunk().sequence) > std::pair(b->record().ticks, b->chunk().sequence);
+  }
+
+  static bool NextThatCounts(ChunkCursor* cursor) {
+    const Chunk& chunk = cursor->chunk();
+    do {
+      if (!cursor->Next()) return false;
+    } while (cursor->record().ticks <= chunk.after);
+    return cursor->record().ticks <= chunk.until;
   }
 
   void SinkTop() {
@@ -61,7 +69,7 @@ class ChunkMerge {
     while (!waiting_.empty() && (open_.empty() || waiting_.back()->base_ticks <= open_.front()->record().ticks)) {
       auto cursor = std::make_unique<ChunkCursor>(waiting_.back(), &sites_, damage_);
       waiting_.pop_back();
-      if (!cursor->Next()) continue;
+      if (!NextThatCounts(cursor.get())) continue;
       open_.push_back(std::move(cursor));
       std::push_heap(open_.begin(), open_.end(), Later);
     }
@@ -119,7 +127,7 @@ int64_t TraceReader::ReadEvents(EventSink* sink) {
   for (ChunkMerge merge(chunks_, tables_.sites, &event_damage_); !merge.done(); merge.Next()) {
     // Chunks whose base time is damaged may overlap wrongly; for those who listen, time never runs backwards.
     time = std::max(time, clock_.Nanoseconds(merge.top().record().ticks));
-    events += Dispatch(merge.top(), time, sink);
+    events += Dispatch(merge.top(), time, clock_, sink);
   }
   return events;
 }

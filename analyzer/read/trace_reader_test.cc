@@ -378,20 +378,27 @@ TEST(TraceReaderTest, AFlippedBitInASealedPayloadIsAlwaysReported) {
 }
 
 // Which of an old event chunk and the fold that replaces it counts, by the header's generation.
+// A chunk that a fold has taken in by half: its events up to the horizon count where the header does not name the fold
+// yet, those of the fold where it does, and never both. Likewise what is kept from one fold to the next.
 TEST(TraceReaderTest, AKillAmidAFoldLeavesTheOldStateOrTheNew) {
   TraceBuilder builder;
-  builder.Alloc(kBase, 512, {});
-  builder.EventsIn(Kind::kFold).Alloc(kBase + 512, 512, {});
+  builder.At(1000).Alloc(kBase, 512, {});
+  builder.Phase(trace::Phase::ZERO_GRAD);
+  const int64_t horizon = builder.now();
+  builder.At(horizon + 1000).Alloc(kBase + 1024, 512, {});
+  builder.Thread(2).EventsIn(Kind::kFold).At(1000).Alloc(kBase, 512, {});
+  builder.Thread(3).EventsIn(Kind::kFold).At(2000).Phase(trace::Phase::ZERO_GRAD);
   std::string file = builder.Finish(/*seal_all=*/true);
-  const uint32_t generation = 3;
-  std::memcpy(file.data() + kFileHeaderSize + 48, &generation, sizeof(generation));               // folded in
-  std::memcpy(file.data() + kFileHeaderSize + kChunkSize + 44, &generation, sizeof(generation));  // generation
-  for (const uint32_t complete : {2u, 3u}) {
-    std::memcpy(file.data() + 112, &complete, sizeof(complete));
+  const uint32_t kept = 0;
+  std::memcpy(file.data() + kFileHeaderSize + 2 * kChunkSize + 44, &kept, sizeof(kept));
+  for (const uint32_t generation : {0u, 1u}) {
+    std::memcpy(file.data() + 112, &generation, sizeof(generation));
     Recorder seen;
-    EXPECT_EQ(MustRead(file)->ReadEvents(&seen), 1);
-    ASSERT_EQ(seen.allocs.size(), 1u);
-    EXPECT_EQ(seen.allocs[0].address, complete == generation ? kBase + 512 : kBase);
+    EXPECT_EQ(MustRead(file)->ReadEvents(&seen), 3) << generation;
+    ASSERT_EQ(seen.allocs.size(), 2u);
+    EXPECT_EQ(seen.allocs[0].address, kBase);
+    EXPECT_EQ(seen.allocs[1].address, kBase + 1024);
+    ASSERT_EQ(seen.phases.size(), 1u);
   }
 }
 

@@ -87,11 +87,14 @@ Taken TakenSince(const Timeline& timeline, int64_t from, int64_t time) {
   return taken;
 }
 
-int64_t ReservedAt(const Timeline& timeline, int64_t time) {
+// The last at or before `time`; zeros where there is none.
+Sample SampleAt(const Timeline& timeline, int64_t time) {
   const auto after = std::upper_bound(timeline.samples.begin(), timeline.samples.end(), time,
                                       [](int64_t at, const Sample& sample) { return at < sample.time; });
-  return after == timeline.samples.begin() ? 0 : std::prev(after)->reserved;
+  return after == timeline.samples.begin() ? Sample() : *std::prev(after);
 }
+
+int64_t ReservedAt(const Timeline& timeline, int64_t time) { return SampleAt(timeline, time).reserved; }
 
 bool LostEvents(const Timeline& timeline) {
   return !timeline.damage.empty() || timeline.dropped > 0 || timeline.recycled_chunks > 0;
@@ -298,6 +301,14 @@ DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
   const bool counted = refusal != nullptr && refusal->reserved > 0;
   const int64_t reserved = counted ? refusal->reserved : ReservedAt(timeline, time);
   use.tensors = TensorBytes(timeline, timeline.device, time);
+  if (refusal == nullptr && time <= timeline.folded_until) {
+    const int64_t then = SampleAt(timeline, time).tensors;
+    if (then > use.tensors) {
+      use.notes.push_back(absl::StrCat("of ", then, " bytes in tensors, ", then - use.tensors,
+                                       " were freed before the trace was folded: they are booked as unknown"));
+      use.tensors = then;
+    }
+  }
   if (counted && refusal->allocated != use.tensors) {
     use.notes.push_back(absl::StrCat("PyTorch counted ", refusal->allocated, " bytes in tensors, the trace holds ",
                                      use.tensors, ": the difference is booked as unknown"));
@@ -343,13 +354,24 @@ const OutOfMemory* FatalOutOfMemory(const Timeline& timeline) {
   return nullptr;
 }
 
+int64_t PeakTime(const Timeline& timeline, int64_t until) {
+  // What was folded away cannot be told apart: a later moment that is as high, within a hundredth, says more.
+  constexpr int64_t kAlike = 100;
+  const Sample *highest = nullptr, *highest_known = nullptr;
+  for (const Sample& sample : timeline.samples) {
+    if (sample.time > until) break;
+    if (highest == nullptr || sample.tensors > highest->tensors) highest = &sample;
+    if (sample.time <= timeline.folded_until) continue;
+    if (highest_known == nullptr || sample.tensors > highest_known->tensors) highest_known = &sample;
+  }
+  if (highest == nullptr) return timeline.end;
+  const bool alike = highest_known != nullptr && highest->tensors - highest_known->tensors <= highest->tensors / kAlike;
+  return (alike ? highest_known : highest)->time;
+}
+
 int64_t MomentOfInterest(const Timeline& timeline) {
   if (const OutOfMemory* fatal = FatalOutOfMemory(timeline)) return fatal->time;
-  const Sample* highest = nullptr;
-  for (const Sample& sample : timeline.samples) {
-    if (highest == nullptr || sample.tensors > highest->tensors) highest = &sample;
-  }
-  return highest == nullptr ? timeline.end : highest->time;
+  return PeakTime(timeline, kNever);
 }
 
 }  // namespace oomtrace

@@ -83,6 +83,10 @@ int64_t DevicePeakTime(const Timeline& timeline);
 // The refusal that the program did not survive; null where there is none.
 const OutOfMemory* FatalOutOfMemory(const Timeline& timeline);
 
+// When the tensors on the timeline's device took most bytes, up to `until`; where that is in a part of the trace that
+// was folded, a later time that is as high within 1 %, if there is one. The end where there is no sample.
+int64_t PeakTime(const Timeline& timeline, int64_t until);
+
 // The moment that a report without a death is about: the highest bytes in tensors. With a death, its time.
 int64_t MomentOfInterest(const Timeline& timeline);
 

@@ -278,6 +278,7 @@ struct Timeline {
   int64_t dropped = 0;
   int64_t recycled_chunks = 0;
   int64_t folded = 0;            // events that live on in summaries only
+  int64_t folded_until = 0;      // ns: of what was freed before, only the bytes in each step are known
   int64_t unhooked_calls = 0;    // device calls that no hook understood
   int64_t missed_stacks = 0;     // Python stacks that could not be taken
   int64_t unknown_frees = 0;     // frees of addresses that no known allocation had

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "analyzer/read/utf8.h"
 #include "analyzer/timeline/device_ledger.h"
+#include "analyzer/timeline/folded_steps.h"
 #include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/interned.h"
 #include "analyzer/timeline/live_set.h"
@@ -78,6 +79,7 @@ class Builder : public EventSink {
   void OnTensorRole(const TensorRoleEvent& event) override;
   void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) override;
   void OnHolder(const HolderEvent& event) override;
+  void OnFoldedSteps(const FoldedStepsEvent& event) override;
   void OnExit(const ExitEvent& event) override;
 
  private:
@@ -87,6 +89,7 @@ class Builder : public EventSink {
     int64_t reserved = 0;
     int64_t peak = 0;  // of reserved: the fullest device is the one reported where none ran out
     std::vector<GpuProcess> processes;
+    std::vector<FoldedStepsEvent> folded;
   };
 
   DeviceState& Device(int32_t device) { return devices_[device]; }
@@ -307,6 +310,15 @@ void Builder::OnHolder(const HolderEvent& event) {
   timeline_.holders.push_back(std::move(holder));
 }
 
+void Builder::OnFoldedSteps(const FoldedStepsEvent& event) {
+  Seen(event.time);
+  DeviceState& state = Device(event.device);
+  state.peak = std::max(state.peak, std::max(event.reserved, event.peak));
+  state.samples.Add({event.time, event.peak, event.reserved});
+  state.folded.push_back(event);
+  timeline_.folded_until = std::max(timeline_.folded_until, event.end_time);
+}
+
 void Builder::OnExit(const ExitEvent& event) {
   Seen(event.time);
   timeline_.exited = true;
@@ -336,6 +348,7 @@ void Builder::ChooseDevice() {
   timeline_.samples = state.samples.Take();
   timeline_.gpu_processes = std::move(state.processes);
   timeline_.steps = steps_.Steps(timeline_.device);
+  ApplyFoldedSteps(state.folded, &timeline_.steps);
   for (const MemoryReading& reading : timeline_.memory_readings) {
     if (reading.device != timeline_.device) continue;
     timeline_.device_total = reading.total;

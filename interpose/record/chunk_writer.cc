@@ -35,9 +35,8 @@ void ChunkWriter::Finish() {
 uint8_t* ChunkWriter::NextChunk(size_t bytes) {
   if (bytes > kChunkPayload) return nullptr;
   if (chunk_ != nullptr) SealChunk();
-  chunk_ = locked_ ? file_->TakeLocked(kind_, thread_) : file_->Take(kind_, thread_);
+  chunk_ = locked_ ? file_->TakeLocked(kind_, thread_, generation_) : file_->Take(kind_, thread_);
   if (chunk_ == nullptr) return nullptr;
-  chunk_->generation = generation_;
   committed_ = 0;
   last_ticks_ = chunk_->base_ticks;
   last_block_ = 0;

@@ -10,15 +10,19 @@
 namespace oomtrace {
 namespace {
 
-constexpr size_t kLargestRecord = 160;  // of WriteRecord: a tag, a length, at most 9 fields, of which three are 64-bit
+constexpr size_t kLargestMessage = LiveMessage::kMost + 32;  // with a tag, a length, ticks and a block
+constexpr size_t kLargestSpan = 96;                          // eight fields of a tag and a varint
 
 }  // namespace
 
-// One event to write: the birth of a block, its role, the arrival of its host data, or a carried free.
+// One event to write: the birth of a block, its role, the arrival of its host data, a span of steps, a reading of free
+// memory.
 struct Fold::Record {
   uint64_t ticks;
   const LiveBlock* block;
+  const StepSpan* span;
   uint32_t kind;
+  uint32_t device;  // of a span or a reading
 };
 
 uint64_t Fold::Spare(uint64_t budget_chunks) { return std::clamp<uint64_t>(budget_chunks / 8, 3, 64); }
@@ -35,44 +39,41 @@ Fold* Fold::Make(TraceFile* file) {
   return fold;
 }
 
-// The oldest sealed event chunks, oldest first.
-uint64_t Fold::Collect() {
-  const uint64_t most = std::clamp<uint64_t>(file_->budget_chunks_ / 8, 2, kMostChunks);
-  const auto older = [&](uint64_t a, uint64_t b) { return file_->slots_[a].sequence < file_->slots_[b].sequence; };
+// The sealed event chunks that ended first; the horizon is the last end among them.
+bool Fold::ChooseBatch() {
+  const uint64_t most =
+      std::clamp<uint64_t>(2 * ChunksOf(generation_), kFewestChunks,
+                           std::clamp<uint64_t>(file_->budget_chunks_ / 8, kFewestChunks, kMostChunks));
+  const auto ends = [&](uint64_t index) { return file_->slots_[index].sealed_ticks; };
   batch_size_ = 0;
   for (uint64_t i = 0; i < file_->used_chunks_; ++i) {
     const TraceFile::Slot& slot = file_->slots_[i];
     if (slot.sequence == 0 || slot.kind != ChunkKind::kEvents || slot.held) continue;
-    if (batch_size_ == most && !older(i, batch_[batch_size_ - 1])) continue;
+    if (batch_size_ == most && ends(i) >= ends(batch_[batch_size_ - 1])) continue;
     if (batch_size_ < most) ++batch_size_;
     batch_[batch_size_ - 1] = i;
-    for (uint64_t at = batch_size_ - 1; at > 0 && older(batch_[at], batch_[at - 1]); --at)
+    for (uint64_t at = batch_size_ - 1; at > 0 && ends(batch_[at]) < ends(batch_[at - 1]); --at)
       std::swap(batch_[at], batch_[at - 1]);
   }
-  return batch_size_;
+  if (batch_size_ < kFewestChunks) return false;
+  until_ = ends(batch_[batch_size_ - 1]);
+  return true;
 }
 
 bool Fold::TakeIn() {
-  const ChunkHeader* chunks[kMostChunks];
-  const ChunkHeader* later[kMostLater];
-  uint64_t end = 0;
-  for (uint64_t i = 0; i < batch_size_; ++i) {
-    chunks[i] = file_->At(batch_[i]);
-    end = std::max(end, file_->slots_[batch_[i]].sealed_ticks);
-  }
-  size_t later_count = 0;
+  const ChunkHeader* chunks[LiveSet::kMostSources];
+  size_t count = 0;
   for (uint64_t i = 0; i < file_->used_chunks_; ++i) {
     const TraceFile::Slot& slot = file_->slots_[i];
-    if (slot.sequence == 0 || slot.kind != ChunkKind::kEvents || file_->At(i)->base_ticks >= end) continue;
-    if (std::find(batch_, batch_ + batch_size_, i) != batch_ + batch_size_) continue;
-    if (later_count == kMostLater) return false;
-    later[later_count++] = file_->At(i);
+    if (slot.sequence == 0 || slot.kind != ChunkKind::kEvents || slot.base_ticks > until_) continue;
+    if (count == LiveSet::kMostSources) return false;
+    chunks[count++] = file_->At(i);
   }
-  return live_.Apply(chunks, batch_size_, later, later_count);
+  return live_.Advance(chunks, count, until_);
 }
 
 void Fold::FoldOldest() {
-  if (broken_ || Collect() < 2) return;
+  if (broken_ || !ChooseBatch()) return;
   const uint64_t events_before = live_.events();
   const bool complete = TakeIn();
   ++generation_;
@@ -81,12 +82,12 @@ void Fold::FoldOldest() {
     broken_ = true;
     return;
   }
-  for (uint64_t i = 0; i < batch_size_; ++i)
-    file_->At(batch_[i])->folded_in.store(generation_, std::memory_order_release);
-  file_->header_->fold_generation.store(generation_, std::memory_order_release);
-  file_->header_->folded_events.fetch_add(live_.events() - events_before, std::memory_order_relaxed);
-  Discard(generation_ - 1);
   WriteKept();
+  TraceHeader& header = *file_->header_;
+  header.fold_horizon[generation_ % 2].store(until_, std::memory_order_relaxed);
+  header.fold_generation.store(generation_, std::memory_order_release);
+  header.folded_events.fetch_add(live_.events() - events_before, std::memory_order_relaxed);
+  Discard(generation_ - 1);
   for (uint64_t i = 0; i < batch_size_; ++i) file_->Release(batch_[i]);
 }
 
@@ -94,99 +95,118 @@ void Fold::Discard(uint32_t generation) {
   for (uint64_t i = 0; i < file_->used_chunks_; ++i) {
     const TraceFile::Slot& slot = file_->slots_[i];
     if (slot.sequence == 0 || slot.kind != ChunkKind::kFold) continue;
-    if (generation != 0 && file_->At(i)->generation == generation) file_->Release(i);
+    if (generation != 0 && slot.generation == generation) file_->Release(i);
   }
 }
 
 bool Fold::WriteGeneration() {
-  const size_t most = live_.used() * 3 + live_.carried_count();
-  auto* records = static_cast<Record*>(MapMemory((most + 1) * sizeof(Record)));
+  const size_t most = live_.used() * 3 + StepSpans::kDevices * (StepSpans::kMost + 2);
+  auto* records = static_cast<Record*>(MapMemory(most * sizeof(Record)));
   if (records == nullptr) return false;
   size_t count = 0;
+  const auto add = [&](uint64_t ticks, const LiveBlock& block, uint32_t kind) {
+    records[count++] = {ticks, &block, nullptr, kind, 0};
+  };
   live_.ForEachLive([&](const LiveBlock& block) {
-    records[count++] = {block.ticks, &block, block.device_level ? wire::kDeviceAlloc : wire::kTensorAlloc};
-    if (block.role_ticks != 0) records[count++] = {block.role_ticks, &block, wire::kTensorRole};
-    if (block.copy_ticks != 0) records[count++] = {block.copy_ticks, &block, wire::kHostCopy};
+    add(block.ticks, block, block.device_level ? wire::kDeviceAlloc : wire::kTensorAlloc);
+    if (!block.device_level && block.message != 0) add(live_.message(block.message).ticks, block, wire::kTensorRole);
+    if (block.host_copy != 0) add(live_.message(block.host_copy).ticks, block, wire::kHostCopy);
   });
-  for (size_t i = 0; i < live_.carried_count(); ++i) {
-    const LiveBlock& block = live_.carried()[i];
-    records[count++] = {block.ticks, &block, block.device_level ? wire::kDeviceFree : wire::kTensorFree};
+  StepSpan open[StepSpans::kDevices];
+  const auto add_span = [&](uint32_t device, const StepSpan& span) {
+    records[count++] = {span.peak_ticks, nullptr, &span, wire::kFoldedSteps, device};
+  };
+  live_.spans().ForEach(add_span);
+  live_.spans().ForEachOpen(until_, [&](uint32_t device, const StepSpan& span) {
+    open[device] = span;
+    add_span(device, open[device]);
+  });
+  for (uint32_t device = 0; device < StepSpans::kDevices; ++device) {
+    const uint64_t ticks = live_.memory_info(device).ticks;
+    if (ticks != 0) records[count++] = {ticks, nullptr, nullptr, wire::kMemoryInfo, device};
   }
   std::sort(records, records + count, [](const Record& a, const Record& b) { return a.ticks < b.ticks; });
   writer_.BindLocked(file_, ChunkKind::kFold, generation_);
   bool written = true;
   for (size_t i = 0; i < count && written; ++i) written = WriteRecord(records[i]);
-  munmap(records, (most + 1) * sizeof(Record));
+  munmap(records, most * sizeof(Record));
   writer_.Finish();
   return written;
 }
 
-bool Fold::WriteRecord(const Record& record) {
-  const LiveBlock& block = *record.block;
-  const BlockEvent event{record.ticks, block.address, block.bytes, block.reserved, block.device};
-  if (record.kind == wire::kTensorAlloc)
-    return WriteCompactAlloc(writer_, event, {block.stack, block.layout, block.context, block.site});
-  if (record.kind == wire::kTensorFree) return WriteCompactFree(writer_, event);
-  uint8_t* room = writer_.Room(kLargestRecord);
+bool Fold::WriteSpan(uint32_t device, const StepSpan& span) {
+  uint8_t* room = writer_.Room(kLargestSpan);
   if (room == nullptr) return false;
-  ProtoWriter proto(room, kLargestRecord);
-  uint8_t* message = proto.Begin(record.kind);
-  proto.Uint(1, writer_.TicksSince(record.ticks));
-  proto.Sint(2, writer_.BlockDelta(block.address));
-  switch (record.kind) {
-    case wire::kDeviceFree:
-      proto.Uint(5, block.library);
-      proto.Uint(6, block.api);
-      proto.Uint(7, block.device);
-      break;
-    case wire::kDeviceAlloc:
-      proto.Uint(3, block.bytes);
-      proto.Uint(4, block.stack);
-      proto.Uint(5, block.library);
-      proto.Uint(6, block.api);
-      proto.Uint(7, block.device);
-      proto.Uint(9, block.layout);
-      proto.Uint(10, block.context);
-      break;
-    case wire::kTensorRole:
-      proto.Uint(3, block.role_bytes);
-      proto.Uint(4, block.role);
-      proto.Uint(5, block.role_name);
-      proto.Uint(6, block.owner);
-      proto.Uint(7, block.device);
-      break;
-    default:
-      proto.Uint(3, block.copy_bytes);
-      proto.Uint(7, block.device);
-  }
+  ProtoWriter proto(room, kLargestSpan);
+  uint8_t* message = proto.Begin(wire::kFoldedSteps);
+  proto.Uint(1, writer_.TicksSince(span.peak_ticks));
+  proto.Uint(2, span.peak);
+  proto.Uint(3, span.reserved);
+  proto.Uint(4, span.live);
+  proto.Uint(5, span.end_ticks - span.peak_ticks);
+  proto.Uint(6, span.steps);
+  proto.Uint(7, device);
   proto.End(message);
   if (proto.ok()) writer_.Commit(proto.position());
   return proto.ok();
 }
 
-uint64_t Fold::KeptChunks() const {
+bool Fold::WriteRecord(const Record& record) {
+  if (record.kind == wire::kFoldedSteps) return WriteSpan(record.device, *record.span);
+  if (record.kind == wire::kMemoryInfo) return WriteMessage(record.kind, nullptr, live_.memory_info(record.device));
+  const LiveBlock& block = *record.block;
+  switch (record.kind) {
+    case wire::kTensorAlloc:
+      return WriteCompactAlloc(
+          writer_, {block.ticks, block.address, block.bytes, live_.spans().reserved(block.device), block.device},
+          {block.stack, block.layout, block.context, block.site});
+    case wire::kHostCopy:
+      return WriteMessage(record.kind, &block, live_.message(block.host_copy));
+    default:
+      return WriteMessage(record.kind, &block, live_.message(block.message));
+  }
+}
+
+bool Fold::WriteMessage(uint32_t kind, const LiveBlock* block, const LiveMessage& message) {
+  uint8_t* room = writer_.Room(kLargestMessage);
+  if (room == nullptr) return false;
+  ProtoWriter proto(room, kLargestMessage);
+  uint8_t* begin = proto.Begin(kind);
+  proto.Uint(1, writer_.TicksSince(message.ticks));
+  if (block != nullptr) proto.Sint(2, writer_.BlockDelta(block->address));
+  proto.Raw(message.bytes, message.size);
+  proto.End(begin);
+  if (proto.ok()) writer_.Commit(proto.position());
+  return proto.ok();
+}
+
+uint64_t Fold::ChunksOf(uint32_t generation) const {
   uint64_t count = 0;
   for (uint64_t i = 0; i < file_->used_chunks_; ++i) {
     const TraceFile::Slot& slot = file_->slots_[i];
-    count += slot.sequence != 0 && slot.kind == ChunkKind::kFold && file_->At(i)->generation == 0;
+    count += slot.sequence != 0 && slot.kind == ChunkKind::kFold && slot.generation == generation;
   }
   return count;
 }
 
-// A kill in the middle loses those of one batch that were not written yet.
+// They count from the moment when the header's horizon is behind them; until then the chunks that they come from do.
 void Fold::WriteKept() {
-  const bool room_left = KeptChunks() < file_->budget_chunks_ / 4;
-  for (size_t i = 0; room_left && i < live_.kept_count(); ++i) {
-    const KeptEvent& event = live_.kept()[i];
-    uint8_t* room = kept_.Room(event.size + 32);
+  const bool room_left = ChunksOf(0) < file_->budget_chunks_ / 4;
+  size_t written = 0;
+  for (; room_left && written < live_.kept_count(); ++written) {
+    const KeptEvent& event = live_.kept()[written];
+    const size_t most = event.size + 48;
+    uint8_t* room = kept_.Room(most);
     if (room == nullptr) break;
-    ProtoWriter proto(room, event.size + 32);
-    uint8_t* message = proto.Begin(event.field);
+    ProtoWriter proto(room, most);
+    uint8_t* message = proto.Begin(event.kind);
     proto.Uint(1, kept_.TicksSince(event.ticks));
+    if (event.has_block) proto.Sint(2, kept_.BlockDelta(event.address));
     proto.Raw(event.message, event.size);
     proto.End(message);
     if (proto.ok()) kept_.Commit(proto.position());
   }
+  file_->header_->dropped_events.fetch_add(live_.kept_count() - written, std::memory_order_relaxed);
   live_.ForgetKept();
 }
 

@@ -1,12 +1,13 @@
-// Makes room in a full trace without losing what lives: decodes the oldest sealed event chunks, writes what is still
-// allocated at their end as fold chunks, keeps their phases, and gives the chunks back.
+// Makes room in a full trace without losing what lives: takes the events up to a moment, the *horizon*, out of the
+// oldest event chunks, writes what is allocated at that moment and how memory went until then (live_set.h) as fold
+// chunks, and gives the chunks back that hold nothing later.
 //
 // Phases (six bytes each) and out-of-memory events stay, up to a quarter of the budget: the number of steps remains
 // true.
 //
-// A fold is complete or not there: its chunks carry a generation that counts only once the header names it, in one
-// store, and until then the old fold and the event chunks stand as they were (docs/trace-format.md). Everything happens
-// under TraceFile's lock, in the thread that needed a chunk: about 5 ms for each MiB of events.
+// A fold is complete or not there: its chunks carry a generation, which counts, with the horizon, once the header names
+// it, in one store. Until then the old fold and the event chunks stand as they were (docs/trace-format.md). Everything
+// happens under TraceFile's lock, in the thread that needed a chunk; docs/performance.md says how long that takes.
 #pragma once
 
 #include <cstdint>
@@ -29,20 +30,25 @@ class Fold {
  private:
   struct Record;
 
-  static constexpr uint64_t kMostChunks = LiveSet::kMostChunks;  // folded at a time: 1 MiB of events
-  static constexpr uint64_t kMostLater = 256;  // chunks that overlap with them: one or two for each thread
+  // Chunks taken out at a time: the fewest, for a short pause; more where the live set is large, so that writing it
+  // anew does not cost more than what it makes room for.
+  static constexpr uint64_t kFewestChunks = 2;
+  static constexpr uint64_t kMostChunks = 16;
 
-  uint64_t Collect();
+  bool ChooseBatch();
   bool TakeIn();
   bool WriteGeneration();
+  bool WriteSpan(uint32_t device, const StepSpan& span);
   bool WriteRecord(const Record& record);
+  bool WriteMessage(uint32_t kind, const LiveBlock* block, const LiveMessage& message);
   void WriteKept();
-  uint64_t KeptChunks() const;
+  uint64_t ChunksOf(uint32_t generation) const;
   void Discard(uint32_t generation);
 
   TraceFile* file_;
-  uint64_t batch_[kMostChunks];  // indices of the chunks that are folded now
+  uint64_t batch_[kMostChunks];  // indices of the chunks that are given back
   uint64_t batch_size_;
+  uint64_t until_;  // the new horizon
   uint32_t generation_;
   bool broken_;         // the live set could not take everything in: folding is over
   ChunkWriter writer_;  // of the generation that is being written

@@ -41,7 +41,9 @@ struct TraceHeader {
   std::atomic<uint64_t> unknown_calls;    // relaxed
   std::atomic<uint64_t> failed_stacks;    // relaxed
   std::atomic<uint32_t> fold_generation;  // the fold that counts: chunks of other generations are to be ignored
-  uint8_t zero[140];
+  uint32_t zero;
+  std::atomic<uint64_t> fold_horizon[2];  // ticks up to which events are folded, of generations by their lowest bit
+  uint8_t zero_to_reason[120];
   char reason[256];  // state machine: why the recorder is disabled
   uint8_t zero_to_end[kHeaderSize - 512];
 };
@@ -56,9 +58,8 @@ struct ChunkHeader {
   uint32_t thread;
   std::atomic<uint32_t> committed;
   uint32_t crc;
-  uint32_t generation;              // of a fold chunk
-  std::atomic<uint32_t> folded_in;  // of an event chunk: the fold that holds what is in it, 0: none
-  uint8_t zero[12];
+  uint32_t generation;  // of a fold chunk
+  uint8_t zero[16];
 
   uint8_t* payload() { return reinterpret_cast<uint8_t*>(this) + kChunkHeaderSize; }
 };
@@ -72,6 +73,7 @@ static_assert(offsetof(TraceHeader, start_unix_ns) == 48 && offsetof(TraceHeader
 static_assert(offsetof(TraceHeader, start_monotonic_ns) == 64 && offsetof(TraceHeader, dropped_events) == 72);
 static_assert(offsetof(TraceHeader, recycled_chunks) == 80 && offsetof(TraceHeader, folded_events) == 88);
 static_assert(offsetof(TraceHeader, unknown_calls) == 96 && offsetof(TraceHeader, failed_stacks) == 104);
+static_assert(offsetof(TraceHeader, fold_horizon) == 120);
 static_assert(offsetof(TraceHeader, fold_generation) == 112 && offsetof(TraceHeader, reason) == 256);
 
 static_assert(sizeof(ChunkHeader) == kChunkHeaderSize);
@@ -79,7 +81,7 @@ static_assert(offsetof(ChunkHeader, kind) == 4 && offsetof(ChunkHeader, flags) =
 static_assert(offsetof(ChunkHeader, sequence) == 8 && offsetof(ChunkHeader, base_ticks) == 16);
 static_assert(offsetof(ChunkHeader, base_monotonic_ns) == 24 && offsetof(ChunkHeader, thread) == 32);
 static_assert(offsetof(ChunkHeader, committed) == 36 && offsetof(ChunkHeader, crc) == 40);
-static_assert(offsetof(ChunkHeader, generation) == 44 && offsetof(ChunkHeader, folded_in) == 48);
+static_assert(offsetof(ChunkHeader, generation) == 44);
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint16_t>::is_always_lock_free);
 
 }  // namespace oomtrace

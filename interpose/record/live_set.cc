@@ -1,151 +1,117 @@
 #include "interpose/record/live_set.h"
 
 #include <algorithm>
-#include <compare>
 #include <cstring>
 #include <new>
 
-#include "interpose/record/compact_reader.h"
 #include "interpose/record/hash.h"
 #include "interpose/record/memory.h"
 #include "interpose/record/wire.h"
-#include "interpose/record/wire_reader.h"
 
 namespace oomtrace {
+namespace {
 
-// One record of a chunk, its deltas undone.
-struct LiveSet::Event {
-  static constexpr int kFields = 12;
+constexpr size_t kFewestSlots = 1 << 12;
 
-  uint32_t kind;  // field of Chunk; for compact events kTensorAlloc and kTensorFree
-  uint64_t ticks;
-  LiveBlock block;              // of what has one
-  uint64_t value[kFields];      // by field number, where it is a number; not of compact events
-  const uint8_t* behind_ticks;  // the message without its first field
-  uint32_t size_behind_ticks;
-
-  uint32_t Word(int field) const { return static_cast<uint32_t>(value[field]); }
-};
-
-// The events of one chunk, one after the other.
-struct LiveSet::Cursor {
-  Cursor(const ChunkHeader& chunk, BlockTable* blocks, const SiteSize* sites)
-      : ticks(chunk.base_ticks),
-        records(reinterpret_cast<const uint8_t*>(&chunk) + kChunkHeaderSize,
-                chunk.committed.load(std::memory_order_acquire)),
-        run(blocks, sites) {}
-
-  bool Next() {
-    for (;;) {
-      if (CompactEvent compact; run.Next(&ticks, &compact)) {
-        Take(compact);
-        return true;
-      }
-      if (!records.Next() || !records.is_bytes()) return false;
-      if (records.field() != wire::kCompact) {
-        Take(records.field(), records.bytes(), records.size());
-        return true;
-      }
-      run.Begin(records.bytes(), records.size());
-    }
+// Whether the call gives out or takes back an address that is one allocation: its free ends it, and nothing else does.
+bool IsPlain(const ChunkEvent& event) {
+  constexpr uint32_t kMemoryKind = 11;
+  switch (static_cast<wire::MemoryKind>(event.value[kMemoryKind])) {
+    case wire::MemoryKind::kDevice:
+    case wire::MemoryKind::kManaged:
+    case wire::MemoryKind::kHost:
+    case wire::MemoryKind::kRegistered:
+    case wire::MemoryKind::kArray:
+    case wire::MemoryKind::kPooled:
+    case wire::MemoryKind::kGraph:
+    case wire::MemoryKind::kImported:
+      return true;
+    default:
+      return false;
   }
+}
 
-  uint64_t ticks;
-  uint64_t rotated = 0;
-  WireReader records;
-  CompactReader run;
-  Event event;
-
- private:
-  static bool HasBlock(uint32_t kind) {
-    return kind == wire::kDeviceAlloc || kind == wire::kDeviceFree || kind == wire::kHostCopy ||
-           kind == wire::kTensorRole || kind == wire::kHolder;
-  }
-
-  void Take(const CompactEvent& compact) {
-    event.kind = compact.alloc ? wire::kTensorAlloc : wire::kTensorFree;
-    event.ticks = compact.ticks;
-    event.block = {};
-    event.block.ticks = compact.ticks;
-    event.block.address = compact.address;
-    event.block.bytes = compact.bytes;
-    event.block.reserved = compact.reserved;
-    event.block.site = compact.site;
-    event.block.stack = compact.stack;
-    event.block.layout = compact.layout;
-    event.block.context = compact.context;
-    event.block.device = compact.device;
-  }
-
-  void Take(uint32_t kind, const uint8_t* message, size_t size) {
-    event = {};
-    event.kind = kind;
-    event.behind_ticks = message + size;  // ticks come first, where they are not zero
-    WireReader fields(message, size);
-    while (fields.Next()) {
-      if (fields.field() != 1 && fields.start() < event.behind_ticks) event.behind_ticks = fields.start();
-      if (!fields.is_bytes() && fields.field() < Event::kFields) event.value[fields.field()] = fields.value();
-    }
-    event.size_behind_ticks = static_cast<uint32_t>(message + size - event.behind_ticks);
-    event.ticks = event.block.ticks = ticks += event.value[1];
-    if (!HasBlock(kind)) return;
-    rotated += static_cast<uint64_t>(WireReader::ZigZag(event.value[2]));
-    event.block.address = BlockTable::Address(rotated);
-    event.block.bytes = event.value[3];
-    event.block.device = event.Word(7);
-  }
-};
-
-// When which address was allocated, in the chunks that stay.
-class LiveSet::LaterBirths {
+// The cursors of chunks that overlap in time, the one with the earliest event on top.
+class CursorHeap {
  public:
-  LaterBirths(const ChunkHeader* const* chunks, size_t count, BlockTable* blocks, const SiteSize* sites) {
-    const size_t most = count * (kChunkPayload / kSmallestAllocation);
-    bytes_ = (most + 1) * sizeof(Birth);
-    births_ = static_cast<Birth*>(MapMemory(bytes_));
-    for (size_t i = 0; births_ != nullptr && i < count; ++i) Add(*chunks[i], blocks, sites);
-    if (births_ != nullptr) std::sort(births_, births_ + count_);
+  explicit CursorHeap(size_t most)
+      : bytes_(most * (sizeof(EventCursor) + sizeof(EventCursor*))),
+        cursors_(static_cast<EventCursor*>(MapMemory(bytes_))),
+        heap_(reinterpret_cast<EventCursor**>(cursors_ + most)) {}
+  ~CursorHeap() {
+    if (cursors_ != nullptr) munmap(cursors_, bytes_);
   }
-  ~LaterBirths() {
-    if (births_ != nullptr) munmap(births_, bytes_);
+  CursorHeap(const CursorHeap&) = delete;
+  CursorHeap& operator=(const CursorHeap&) = delete;
+
+  bool ok() const { return cursors_ != nullptr; }
+  bool empty() const { return count_ == 0; }
+  EventCursor& top() { return *heap_[0]; }
+
+  // A place for one more cursor, and its entry once it stands on an event.
+  void* Place() { return cursors_ + made_++; }
+  void Push(EventCursor* cursor) {
+    heap_[count_++] = cursor;
+    std::push_heap(heap_, heap_ + count_, Later);
   }
-  LaterBirths(const LaterBirths&) = delete;
-  LaterBirths& operator=(const LaterBirths&) = delete;
-
-  bool ok() const { return births_ != nullptr; }
-  bool Between(const LiveBlock& block, uint64_t after, uint64_t before) const {
-    const Birth* found = std::upper_bound(births_, births_ + count_, Birth{block.address, block.device_level, after});
-    return found != births_ + count_ && found->address == block.address && found->device_level == block.device_level &&
-           found->ticks < before;
+  void Pop() {
+    std::pop_heap(heap_, heap_ + count_, Later);
+    --count_;
   }
-
- private:
-  struct Birth {
-    uint64_t address;
-    bool device_level;
-    uint64_t ticks;
-    auto operator<=>(const Birth&) const = default;
-  };
-  static constexpr size_t kSmallestAllocation = 3;  // bytes: a head, a site and a slot
-
-  void Add(const ChunkHeader& chunk, BlockTable* blocks, const SiteSize* sites) {
-    if (!blocks->Clear()) return;
-    Cursor cursor(chunk, blocks, sites);
-    while (cursor.Next()) {
-      const bool device_level = cursor.event.kind == wire::kDeviceAlloc;
-      if (cursor.event.kind != wire::kTensorAlloc && !device_level) continue;
-      births_[count_++] = {cursor.event.block.address, device_level, cursor.event.ticks};
+  // The top has moved on.
+  void Sink() {
+    for (size_t parent = 0;;) {
+      size_t earliest = parent;
+      for (size_t child = 2 * parent + 1; child <= 2 * parent + 2 && child < count_; ++child)
+        if (heap_[earliest]->IsLaterThan(*heap_[child])) earliest = child;
+      if (earliest == parent) return;
+      std::swap(heap_[parent], heap_[earliest]);
+      parent = earliest;
     }
   }
 
-  Birth* births_ = nullptr;
+ private:
+  static bool Later(const EventCursor* a, const EventCursor* b) { return a->IsLaterThan(*b); }
+
+  size_t bytes_;
+  EventCursor* cursors_;
+  EventCursor** heap_;
+  size_t made_ = 0;
   size_t count_ = 0;
-  size_t bytes_ = 0;
 };
+
+}  // namespace
+
+bool LiveSet::Advance(const ChunkHeader* const* chunks, size_t count, uint64_t until) {
+  if (count > kMostSources) return false;
+  CursorHeap heap(count + 1);
+  if (!heap.ok()) return false;
+  bool complete = true;
+  for (size_t i = 0; i < count; ++i) {
+    auto* cursor = new (heap.Place()) EventCursor(*chunks[i], &tables_[i], sites_);
+    bool more = cursor->Next();
+    while (more && cursor->event().ticks <= horizon_) more = cursor->Next();
+    complete &= !cursor->failed();
+    if (more && cursor->event().ticks <= until) heap.Push(cursor);
+  }
+  while (!heap.empty()) {
+    EventCursor& cursor = heap.top();
+    ++events_;
+    complete &= Apply(cursor.event());
+    if (cursor.Next() && cursor.event().ticks <= until) {
+      heap.Sink();
+    } else {
+      complete &= !cursor.failed();
+      heap.Pop();
+    }
+  }
+  horizon_ = until;
+  return complete;
+}
 
 LiveBlock* LiveSet::Find(uint64_t address, bool device_level) const {
-  for (size_t i = Mix(address, device_level); blocks_ != nullptr; ++i) {
-    LiveBlock& block = blocks_[i & (kSlots - 1)];
+  for (size_t i = Mix(address, device_level); slots_ != 0; ++i) {
+    LiveBlock& block = blocks_[i & (slots_ - 1)];
     if (!block.used) return nullptr;
     if (block.address == address && block.device_level == device_level) return &block;
   }
@@ -154,10 +120,10 @@ LiveBlock* LiveSet::Find(uint64_t address, bool device_level) const {
 
 LiveBlock* LiveSet::FindOrAdd(uint64_t address, bool device_level) {
   if (LiveBlock* known = Find(address, device_level)) return known;
-  if ((blocks_ == nullptr || used_ >= kSlots / 4 * 3) && !MakeRoom()) return nullptr;
+  if (used_ >= slots_ / 4 * 3 && !MakeRoom()) return nullptr;
   size_t i = Mix(address, device_level);
-  while (blocks_[i & (kSlots - 1)].used) ++i;
-  LiveBlock& block = blocks_[i & (kSlots - 1)];
+  while (blocks_[i & (slots_ - 1)].used) ++i;
+  LiveBlock& block = blocks_[i & (slots_ - 1)];
   block.used = true;
   block.address = address;
   block.device_level = device_level;
@@ -165,136 +131,149 @@ LiveBlock* LiveSet::FindOrAdd(uint64_t address, bool device_level) {
   return &block;
 }
 
-// A table without the slots of the dead: over a long run an allocator uses more addresses than ever live at once.
+// A table without the slots of the dead (over a long run an allocator uses more addresses than ever live at once), and
+// twice as large where the living need it.
 bool LiveSet::MakeRoom() {
-  auto* blocks = static_cast<LiveBlock*>(MapMemory(kSlots * sizeof(LiveBlock)));
+  size_t live = 0;
+  ForEachLive([&](const LiveBlock&) { ++live; });
+  size_t slots = std::max(slots_, kFewestSlots);
+  while (live >= slots / 2) slots *= 2;
+  if (slots > kMostSlots) return false;
+  auto* blocks = static_cast<LiveBlock*>(MapMemory(slots * sizeof(LiveBlock)));
   if (blocks == nullptr) return false;
-  size_t used = 0;
   ForEachLive([&](const LiveBlock& block) {
     size_t slot = Mix(block.address, block.device_level);
-    while (blocks[slot & (kSlots - 1)].used) ++slot;
-    blocks[slot & (kSlots - 1)] = block;
-    ++used;
+    while (blocks[slot & (slots - 1)].used) ++slot;
+    blocks[slot & (slots - 1)] = block;
   });
-  if (blocks_ != nullptr) munmap(blocks_, kSlots * sizeof(LiveBlock));
+  if (blocks_ != nullptr) munmap(blocks_, slots_ * sizeof(LiveBlock));
   blocks_ = blocks;
-  used_ = used;
-  return used_ < kSlots / 2;
-}
-
-bool LiveSet::Allocate(const LiveBlock& block) {
-  LiveBlock* slot = FindOrAdd(block.address, block.device_level);
-  if (slot == nullptr) return false;
-  if (slot->live && slot->ticks > block.ticks) return true;  // a later allocation at this address is known
-  *slot = block;
-  slot->used = slot->live = true;
+  slots_ = slots;
+  used_ = live;
   return true;
 }
 
-bool LiveSet::Free(const LiveBlock& block, const LaterBirths& later) {
-  LiveBlock* slot = Find(block.address, block.device_level);
-  const bool live = slot != nullptr && slot->live;
-  if (later.Between(block, live ? slot->ticks : 0, block.ticks)) {
-    if (carried_count_ == kMostCarried) return false;
-    carried_[carried_count_++] = block;
-  } else if (live && slot->ticks <= block.ticks) {
-    slot->live = false;
+bool LiveSet::Copy(const ChunkEvent& event, LiveMessage* message) {
+  if (event.rest_size > LiveMessage::kMost) return false;
+  message->ticks = event.ticks;
+  message->size = static_cast<uint8_t>(event.rest_size);
+  memcpy(message->bytes, event.rest, event.rest_size);
+  return true;
+}
+
+bool LiveSet::Note(const ChunkEvent& event, uint32_t* number) {
+  if (messages_ == nullptr) messages_ = static_cast<LiveMessage*>(MapMemory(kMostMessages * sizeof(LiveMessage)));
+  if (messages_ == nullptr) return false;
+  if (*number == 0 && free_message_ != 0) {
+    *number = free_message_;
+    free_message_ = messages_[free_message_].next_free;
   }
+  if (*number == 0) {
+    if (message_count_ + 1 == kMostMessages) return false;
+    *number = ++message_count_;
+  }
+  return Copy(event, &messages_[*number]);
+}
+
+void LiveSet::Drop(uint32_t* number) {
+  if (*number == 0) return;
+  messages_[*number].next_free = free_message_;
+  free_message_ = *number;
+  *number = 0;
+}
+
+void LiveSet::End(LiveBlock& block) {
+  if (!block.live) return;
+  if (!block.device_level) spans_.OnFree(block.device, block.bytes);
+  Drop(&block.message);
+  Drop(&block.host_copy);
+  block.live = false;
+}
+
+bool LiveSet::Allocate(const ChunkEvent& event) {
+  const CompactEvent& alloc = event.block;
+  LiveBlock* block = FindOrAdd(alloc.address, false);
+  if (block == nullptr) return false;
+  End(*block);  // its free is missing
+  block->ticks = event.ticks;
+  block->bytes = alloc.bytes;
+  block->site = alloc.site;
+  block->stack = alloc.stack;
+  block->layout = alloc.layout;
+  block->context = alloc.context;
+  block->device = static_cast<uint8_t>(alloc.device);
+  block->live = true;
+  spans_.OnAlloc(alloc.device, event.ticks, alloc.bytes, alloc.reserved);
   return true;
+}
+
+bool LiveSet::AllocateDevice(const ChunkEvent& event) {
+  constexpr uint32_t kResult = 8;
+  if (event.value[kResult] != 0 || event.address == 0) return true;  // refused
+  if (!IsPlain(event)) return Keep(event);
+  LiveBlock* block = FindOrAdd(event.address, true);
+  if (block == nullptr) return false;
+  End(*block);
+  block->ticks = event.ticks;
+  block->live = true;
+  return Note(event, &block->message);
+}
+
+bool LiveSet::FreeDevice(const ChunkEvent& event) {
+  if (!IsPlain(event)) return Keep(event);
+  Free(event.address, true);
+  return true;
+}
+
+void LiveSet::Free(uint64_t address, bool device_level) {
+  if (LiveBlock* block = Find(address, device_level)) End(*block);
 }
 
 // What an event says about a block that lives.
-void LiveSet::Describe(const Event& event) {
-  LiveBlock* block = Find(event.block.address, false);
-  if (block == nullptr || !block->live) return;
-  if (event.kind == wire::kHostCopy) {
-    block->copy_ticks = event.ticks;
-    block->copy_bytes = event.value[3];
-    return;
-  }
-  block->role_ticks = event.ticks;
-  block->role_bytes = event.value[3];
-  block->role = event.Word(4);
-  block->role_name = event.Word(5);
-  block->owner = event.value[6];
+bool LiveSet::Describe(const ChunkEvent& event) {
+  LiveBlock* block = Find(event.address, false);
+  if (block == nullptr || !block->live) return true;
+  return Note(event, event.kind == wire::kHostCopy ? &block->host_copy : &block->message);
 }
 
-bool LiveSet::Keep(const Event& event) {
+bool LiveSet::Keep(const ChunkEvent& event) {
   if (kept_count_ == kMostKept) return false;
-  kept_[kept_count_++] = {event.ticks, event.kind, event.size_behind_ticks, event.behind_ticks};
+  kept_[kept_count_++] = {event.ticks, event.address, event.has_block, event.kind, event.rest_size, event.rest};
   return true;
 }
 
-bool LiveSet::ApplyEvent(const Event& event, const LaterBirths& later) {
-  LiveBlock block = event.block;
+bool LiveSet::Apply(const ChunkEvent& event) {
   switch (event.kind) {
     case wire::kTensorAlloc:
-      return Allocate(block);
+      return Allocate(event);
     case wire::kTensorFree:
-      return Free(block, later);
+      Free(event.block.address, false);
+      return true;
     case wire::kDeviceAlloc:
-      if (event.value[8] != 0 || block.address == 0) return true;  // refused
-      block.device_level = true;
-      block.stack = event.Word(4);
-      block.library = event.Word(5);
-      block.api = event.Word(6);
-      block.layout = event.Word(9);
-      block.context = event.Word(10);
-      return Allocate(block);
+      return AllocateDevice(event);
     case wire::kDeviceFree:
-      block.device_level = true;
-      block.library = event.Word(5);
-      block.api = event.Word(6);
-      return Free(block, later);
+      return FreeDevice(event);
     case wire::kHostCopy:
     case wire::kTensorRole:
-      Describe(event);
-      return true;
-    case wire::kPhase:
+      return Describe(event);
+    case wire::kPhase: {
+      const auto kind = static_cast<wire::Phase>(event.value[2]);
+      optimizer_seen_ |= kind == wire::Phase::kOptimizerStepEnd;
+      const auto step_end = optimizer_seen_ ? wire::Phase::kOptimizerStepEnd : wire::Phase::kBackwardEnd;
+      return (kind != step_end || spans_.OnStepEnd(event.ticks)) && Keep(event);
+    }
+    case wire::kMemoryInfo: {
+      constexpr uint32_t kDevice = 7;
+      const uint64_t device = event.value[kDevice];
+      return device >= StepSpans::kDevices || Copy(event, &memory_info_[device]);
+    }
     case wire::kOutOfMemory:
     case wire::kGpuProcesses:
     case wire::kExit:
       return Keep(event);
     default:
-      return true;  // free bytes of long ago, holders after an error that was survived
+      return true;  // holders after an error that was survived
   }
-}
-
-bool LiveSet::Apply(const ChunkHeader* const* chunks, size_t count, const ChunkHeader* const* later,
-                    size_t later_count) {
-  const LaterBirths births(later, later_count, &tables_[0], sites_);
-  if (!births.ok() || count > kMostChunks) return false;
-  alignas(Cursor) unsigned char memory[kMostChunks * sizeof(Cursor)];
-  auto* cursors = reinterpret_cast<Cursor*>(memory);
-  size_t open = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (!tables_[i].Clear()) return false;
-    auto* cursor = new (cursors + open) Cursor(*chunks[i], &tables_[i], sites_);
-    if (cursor->Next()) ++open;
-  }
-  // Frees that were carried so far are events among the others; those that have to be carried on come back in order.
-  static_assert(sizeof(LiveBlock) * kMostCarried < 2u << 20);
-  const size_t waiting = carried_count_;
-  auto* frees = static_cast<LiveBlock*>(MapMemory(sizeof(carried_)));
-  if (frees == nullptr) return false;
-  memcpy(frees, carried_, waiting * sizeof(LiveBlock));
-  carried_count_ = 0;
-  bool complete = true;
-  size_t next_free = 0;
-  while (open > 0 || next_free < waiting) {
-    size_t first = 0;
-    for (size_t i = 1; i < open; ++i)
-      if (cursors[i].event.ticks < cursors[first].event.ticks) first = i;
-    if (next_free < waiting && (open == 0 || frees[next_free].ticks < cursors[first].event.ticks)) {
-      complete &= Free(frees[next_free++], births);
-      continue;
-    }
-    ++events_;
-    complete &= ApplyEvent(cursors[first].event, births);
-    if (!cursors[first].Next()) memcpy(static_cast<void*>(cursors + first), cursors + --open, sizeof(Cursor));
-  }
-  munmap(frees, sizeof(carried_));
-  return complete;
 }
 
 }  // namespace oomtrace

@@ -1,75 +1,84 @@
-// What is allocated at the end of the event chunks that have been folded away: blocks and device allocations, with what
-// is known of them (role, arrival of host data). Bounded memory outside the application's malloc.
+// What is allocated at one moment, the horizon up to which the trace has been folded: blocks and device allocations,
+// with what is known of them (role, arrival of host data), and how memory went before (step_spans.h).
 //
-// Chunks of several threads overlap in time. Those that are folded together are taken in by order of time. A free that
-// ends an allocation in a chunk that is not folded yet is carried along until that chunk is. One thread at a time
-// (TraceFile's lock).
+// Bounded memory outside the application's malloc, in proportion to what lives. Zeroed memory is an empty set, once
+// BindSites was called. One thread at a time (TraceFile's lock).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "interpose/record/block_table.h"
-#include "interpose/record/format.h"
+#include "interpose/record/event_cursor.h"
 #include "interpose/record/site_size.h"
+#include "interpose/record/step_spans.h"
 
 namespace oomtrace {
 
+// The message of an event, as it was, behind its ticks and its block.
+struct LiveMessage {
+  static constexpr size_t kMost = 115;  // longest: a DeviceAlloc with every field it has today takes half of it
+
+  uint64_t ticks;
+  uint32_t next_free;
+  uint8_t size;
+  uint8_t bytes[kMost];
+};
+
 struct LiveBlock {
   uint64_t address;
-  uint64_t ticks;  // of the allocation, or of a carried free
-  uint64_t bytes;
-  uint64_t reserved;
-  uint64_t owner;       // of the role
-  uint64_t role_ticks;  // 0: no role
-  uint64_t role_bytes;
-  uint64_t copy_ticks;  // 0: no host data
-  uint64_t copy_bytes;
-  uint32_t site;  // of a block of the caching allocator, 0: stack, layout and context
+  uint64_t ticks;  // of the allocation
+  uint64_t bytes;  // of a block of the caching allocator
+  uint32_t site;   // 0: the three below
   uint32_t stack;
   uint32_t layout;
   uint32_t context;
-  uint32_t library;
-  uint32_t api;
-  uint32_t device;
-  uint32_t role;
-  uint32_t role_name;
+  uint32_t message;    // of a device allocation: its DeviceAlloc; of a block: its TensorRole, 0: none
+  uint32_t host_copy;  // of a block: its HostCopy, 0: none
+  uint8_t device;
   bool device_level;  // a DeviceAlloc, else a block of the caching allocator
   bool used;          // the slot
   bool live;
 };
 
-// An event that is kept as it is: a phase, an out-of-memory event, what has no block.
+// An event that is kept as it is: a phase, an out-of-memory event, a device call that is more than an address (physical
+// memory with its mappings and owners, contexts).
 struct KeptEvent {
   uint64_t ticks;
-  uint32_t field;  // of Chunk
+  uint64_t address;  // of the block, where the event has one
+  bool has_block;
+  uint32_t kind;
   uint32_t size;
-  const uint8_t* message;  // in the chunk, behind the ticks
+  const uint8_t* message;  // in the chunk, behind ticks and block
 };
 
 class LiveSet {
  public:
-  static constexpr size_t kSlots = 1 << 18;
+  static constexpr size_t kMostSlots = 1 << 18;
+  static constexpr size_t kMostMessages = 1 << 18;
   static constexpr size_t kMostKept = 1 << 16;
-  static constexpr size_t kMostCarried = 1 << 13;
-  static constexpr size_t kMostChunks = 16;  // taken in together
+  static constexpr size_t kMostSources = 1024;  // chunks that overlap in time: one or two for each thread
 
   // Before anything else: kMostSites of them, by id.
   void BindSites(const SiteSize* sites) { sites_ = sites; }
 
-  // Takes in sealed event chunks. `later` are those that stay and overlap with them in time, sealed or still written.
-  // False where a table is full, after which the set is not complete.
-  bool Apply(const ChunkHeader* const* chunks, size_t count, const ChunkHeader* const* later, size_t later_count);
+  // Takes in the events of `chunks` from behind the last horizon up to the new one, `until`. False where a table is
+  // full, after which the set is not complete.
+  bool Advance(const ChunkHeader* const* chunks, size_t count, uint64_t until);
 
+  uint64_t horizon() const { return horizon_; }
   uint64_t events() const { return events_; }  // taken in so far
+  size_t used() const { return used_; }
+  const StepSpans& spans() const { return spans_; }
+  const LiveMessage& message(uint32_t number) const { return messages_[number]; }
   template <typename Visit>
   void ForEachLive(Visit visit) const {
-    for (size_t i = 0; blocks_ != nullptr && i < kSlots; ++i)
+    for (size_t i = 0; i < slots_; ++i)
       if (blocks_[i].live) visit(blocks_[i]);
   }
-  size_t used() const { return used_; }
-  const LiveBlock* carried() const { return carried_; }  // frees, in order of time
-  size_t carried_count() const { return carried_count_; }
+
+  // The last reading of each device's free memory, by index below StepSpans::kDevices; ticks 0: there was none.
+  const LiveMessage& memory_info(uint32_t device) const { return memory_info_[device]; }
 
   const KeptEvent* kept() const { return kept_; }
   size_t kept_count() const { return kept_count_; }
@@ -77,28 +86,36 @@ class LiveSet {
   void ForgetKept() { kept_count_ = 0; }
 
  private:
-  struct Event;
-  struct Cursor;
-  class LaterBirths;
-
   LiveBlock* Find(uint64_t address, bool device_level) const;  // nullptr: not there
   LiveBlock* FindOrAdd(uint64_t address, bool device_level);   // nullptr: full
   bool MakeRoom();
-  bool Allocate(const LiveBlock& block);
-  bool Free(const LiveBlock& block, const LaterBirths& later);
-  bool ApplyEvent(const Event& event, const LaterBirths& later);
-  bool Keep(const Event& event);
-  void Describe(const Event& event);
+  bool Apply(const ChunkEvent& event);
+  bool Allocate(const ChunkEvent& event);
+  bool AllocateDevice(const ChunkEvent& event);
+  bool FreeDevice(const ChunkEvent& event);
+  void Free(uint64_t address, bool device_level);
+  bool Describe(const ChunkEvent& event);
+  bool Keep(const ChunkEvent& event);
+  void End(LiveBlock& block);
+  bool Note(const ChunkEvent& event, uint32_t* number);
+  static bool Copy(const ChunkEvent& event, LiveMessage* message);
+  void Drop(uint32_t* number);
 
   const SiteSize* sites_;
-  LiveBlock* blocks_;               // kSlots of them
-  BlockTable tables_[kMostChunks];  // of the chunks that are read
-  LiveBlock carried_[kMostCarried];
-  size_t carried_count_;
+  uint64_t horizon_;
+  LiveBlock* blocks_;  // slots_ of them, a power of two
+  size_t slots_;
+  size_t used_;
+  LiveMessage* messages_;  // from 1
+  uint32_t message_count_;
+  uint32_t free_message_;
+  bool optimizer_seen_;
+  uint64_t events_;
+  StepSpans spans_;
+  LiveMessage memory_info_[StepSpans::kDevices];
   KeptEvent kept_[kMostKept];
   size_t kept_count_;
-  size_t used_;
-  uint64_t events_;
+  BlockTable tables_[kMostSources];
 };
 
 }  // namespace oomtrace

@@ -134,6 +134,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"hook", wire::kHook},
       {"note", wire::kNote},
       {"site", wire::kSite},
+      {"folded_steps", wire::kFoldedSteps},
       {"unknown_route", wire::kUnknownRoute},
       {"system", wire::kSystem},
   };

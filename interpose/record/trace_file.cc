@@ -156,11 +156,15 @@ uint64_t TraceFile::OldestSealed() const {
 // What was in it is no longer part of the trace.
 void TraceFile::Release(uint64_t index) {
   At(index)->magic.store(0, std::memory_order_release);
+  Unload(At(index));
   slots_[index].sequence = 0;
   ++released_chunks_;
 }
 
-ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
+// Takes the chunk's pages out of this process; they stay in the page cache, and with it in the file.
+void TraceFile::Unload(ChunkHeader* chunk) const { madvise(chunk, kChunkSize, MADV_DONTNEED); }
+
+ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread, uint32_t generation) {
   ChunkHeader* chunk = At(index);
   // Faults the pages in at once (a first touch costs 79 ns a record otherwise), and answers an error where writing
   // would raise SIGBUS. A kernel that does not know the advice says EINVAL, which is no reason to stop.
@@ -181,15 +185,14 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread) {
   chunk->base_monotonic_ns = fold ? header_->start_monotonic_ns : ClockNs(CLOCK_MONOTONIC);
   chunk->thread = thread;
   chunk->crc = 0;
-  chunk->generation = 0;
-  chunk->folded_in.store(0, std::memory_order_relaxed);
+  chunk->generation = generation;
   chunk->magic.store(kChunkMagic, std::memory_order_release);
   if (index == used_chunks_) {
     ++used_chunks_;
   } else {
     --released_chunks_;
   }
-  slots_[index] = {chunk->sequence, kind, true, 0};
+  slots_[index] = {chunk->sequence, kind, true, chunk->base_ticks, 0, generation};
   return chunk;
 }
 
@@ -202,21 +205,21 @@ ChunkHeader* TraceFile::Take(ChunkKind kind, uint32_t thread) {
     if (fold_ != nullptr) fold_->FoldOldest();
     DropResident(header_, kHeaderSize + used_chunks_ * kChunkSize);  // the fold looked at all of it
   }
-  ChunkHeader* chunk = TakeLocked(kind, thread);
+  ChunkHeader* chunk = TakeLocked(kind, thread, 0);
   if (chunk == nullptr) {
     const uint64_t oldest = OldestSealed();
     if (oldest == kNone) return nullptr;
     header_->recycled_chunks.fetch_add(1, std::memory_order_relaxed);
     Release(oldest);
-    chunk = TakeLocked(kind, thread);
+    chunk = TakeLocked(kind, thread, 0);
   }
   if (chunk != nullptr && kind == ChunkKind::kPermanent) ++permanent_chunks_;
   return chunk;
 }
 
-ChunkHeader* TraceFile::TakeLocked(ChunkKind kind, uint32_t thread) {
+ChunkHeader* TraceFile::TakeLocked(ChunkKind kind, uint32_t thread, uint32_t generation) {
   const uint64_t index = FreeSlot();
-  return index != kNone ? Begin(index, kind, thread) : nullptr;
+  return index != kNone ? Begin(index, kind, thread, generation) : nullptr;
 }
 
 void TraceFile::Seal(ChunkHeader* chunk) {
@@ -231,6 +234,7 @@ void TraceFile::SealLocked(ChunkHeader* chunk) {
   Slot& slot = slots_[IndexOf(chunk)];
   slot.held = false;
   slot.sealed_ticks = Ticks();
+  Unload(chunk);
 }
 
 }  // namespace oomtrace

@@ -44,7 +44,7 @@ class TraceFile {
   void Seal(ChunkHeader* chunk);
 
   // The same for whoever holds the lock already, which is the fold alone.
-  ChunkHeader* TakeLocked(ChunkKind kind, uint32_t thread);
+  ChunkHeader* TakeLocked(ChunkKind kind, uint32_t thread, uint32_t generation);
   void SealLocked(ChunkHeader* chunk);
 
   TraceHeader* header() const { return header_; }
@@ -57,7 +57,9 @@ class TraceFile {
     uint64_t sequence;  // 0: free
     ChunkKind kind;
     bool held;
+    uint64_t base_ticks;
     uint64_t sealed_ticks;  // no event in it is later
+    uint32_t generation;    // of a fold chunk
   };
 
   static constexpr uint64_t kNone = ~uint64_t{0};
@@ -70,7 +72,8 @@ class TraceFile {
   ChunkHeader* At(uint64_t index) const;
   uint64_t IndexOf(const ChunkHeader* chunk) const;
   void Release(uint64_t index);
-  ChunkHeader* Begin(uint64_t index, ChunkKind kind, uint32_t thread);
+  ChunkHeader* Begin(uint64_t index, ChunkKind kind, uint32_t thread, uint32_t generation);
+  void Unload(ChunkHeader* chunk) const;
 
   SpinLock lock_;
   GuestDescriptor descriptor_;

@@ -39,6 +39,7 @@ inline constexpr uint32_t kDevice = 25;
 inline constexpr uint32_t kHook = 26;
 inline constexpr uint32_t kNote = 27;
 inline constexpr uint32_t kSite = 28;
+inline constexpr uint32_t kFoldedSteps = 29;
 inline constexpr uint32_t kUnknownRoute = 30;
 inline constexpr uint32_t kSystem = 41;
 

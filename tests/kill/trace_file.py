@@ -116,6 +116,7 @@ class Trace:
     recycled: int = 0
     folded: int = 0
     fold_generation: int = 0
+    fold_horizon: int = 0
     failed_stacks: int = 0
     unknown_calls: int = 0
     reason: str = ""
@@ -124,7 +125,7 @@ class Trace:
     facts: dict = field(default_factory=lambda: defaultdict(list))  # packet kind -> packets
     events: list = field(default_factory=list)  # (ticks, kind, packet), in order of ticks
     compact_bytes: int = 0  # in runs of compact events
-    event_chunks: list = field(default_factory=list)  # (base ticks, packets)
+    event_chunks: list = field(default_factory=list)  # (base ticks, packets, which ticks count)
 
     def of(self, kind):
         return [packet for _, name, packet in self.events if name == kind]
@@ -236,13 +237,13 @@ def read_events(trace, base, payload):
             for elapsed, name, event in runs.events(packet):
                 ticks += elapsed
                 if name != "reserved":
-                    trace.events.append((ticks, name, event))
+                    yield ticks, name, event
             continue
         ticks += packet.get("ticks", 0)
         if any(name == "block" for name, _, _ in SCHEMA["".join(part.title() for part in kind.split("_"))].values()):
             block = (block + packet.get("block", 0)) & MASK
             packet["address"] = rotate_left(block, 9)
-        trace.events.append((ticks, kind, packet))
+        yield ticks, kind, packet
 
 
 def read(path):
@@ -255,24 +256,31 @@ def read(path):
         "<5Q", data, 72
     )
     (trace.fold_generation,) = struct.unpack_from("<I", data, 112)
+    if trace.fold_generation:
+        (trace.fold_horizon,) = struct.unpack_from("<Q", data, 120 + trace.fold_generation % 2 * 8)
     trace.reason = data[256:512].split(b"\0")[0].decode()
     for offset in range(HEADER, HEADER + trace.reserved_chunks * CHUNK, CHUNK):
         read_chunk(trace, data, offset)
     assert len(set(trace.sequences)) == len(trace.sequences), "a sequence number is used twice"
     trace.index()
-    for base, packets in trace.event_chunks:
-        read_events(trace, base, packets)
+    for base, packets, counted in trace.event_chunks:
+        trace.events += [event for event in read_events(trace, base, packets) if counted(event[0])]
     trace.events.sort(key=lambda event: event[0])
     trace.check_references()
     return trace
 
 
+def counts(trace, kind, generation):
+    """Whether an event of a chunk counts, by its ticks."""
+    if kind == EVENTS:
+        return lambda ticks: ticks > trace.fold_horizon
+    return lambda ticks: generation != 0 or ticks <= trace.fold_horizon
+
+
 def read_chunk(trace, data, offset):
-    fields = struct.unpack_from("<4sHHQQQIIIII", data, offset)
-    magic, kind, flags, sequence, base, _, _, committed, crc, generation, folded_in = fields
+    fields = struct.unpack_from("<4sHHQQQIIII", data, offset)
+    magic, kind, flags, sequence, base, _, _, committed, crc, generation = fields
     if magic != b"OTCH" or generation not in (0, trace.fold_generation):
-        return
-    if 0 < folded_in <= trace.fold_generation:  # what is in it is in the fold
         return
     trace.chunks += 1
     trace.sequences.append(sequence)
@@ -297,4 +305,4 @@ def read_chunk(trace, data, offset):
             trace.facts[name].append(packet)
     else:
         trace.compact_bytes += sum(len(packet) for name, packet in packets if name == "compact")
-        trace.event_chunks.append((base, packets))
+        trace.event_chunks.append((base, packets, counts(trace, kind, generation)))

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "analyzer/read/bytes.h"
 #include "analyzer/read/chunk_list.h"
 #include "analyzer/read/crc32c.h"
 
@@ -16,6 +17,7 @@ constexpr uint64_t kStartTicks = 7'000'000'000;
 constexpr uint64_t kStartMonotonic = 5'000'000'000;
 constexpr uint64_t kTicksPerNs = 2;
 constexpr int64_t kEventGap = 1000;
+constexpr uint32_t kGeneration = 1;  // of the fold chunks
 
 template <typename Integer>
 void Store(std::string* bytes, size_t offset, Integer value) {
@@ -459,6 +461,21 @@ void TraceBuilder::Holder(uint64_t address, std::string_view path) {
   Emit(chunk, record);
 }
 
+void TraceBuilder::FoldedSteps(int64_t end, uint64_t peak, uint64_t reserved, uint64_t live, uint32_t steps,
+                               uint32_t device) {
+  ChunkData& chunk = OpenChunk();
+  trace::Chunk record;
+  trace::FoldedSteps* event = record.add_folded_steps();
+  event->set_ticks(TickDelta(chunk));
+  event->set_peak(peak);
+  event->set_reserved(reserved);
+  event->set_live(live);
+  event->set_end(static_cast<uint64_t>(end) * kTicksPerNs);
+  event->set_steps(steps);
+  event->set_device(device);
+  Emit(chunk, record);
+}
+
 void TraceBuilder::Exit(int32_t status) {
   ChunkData& chunk = OpenChunk();
   trace::Chunk record;
@@ -488,6 +505,11 @@ std::string TraceBuilder::Finish(bool seal_all) const {
   Store<uint64_t>(&file, 72, dropped_);
   Store<uint64_t>(&file, 80, recycled_);
   file.replace(256, std::min<size_t>(reason_.size(), 255), reason_, 0, 255);
+  for (const ChunkData& chunk : chunks_) {
+    if (chunk.kind != Kind::kFold) continue;
+    Store<uint32_t>(&file, 112, kGeneration);
+    Store<uint64_t>(&file, 128, std::max(LoadLittleEndian<uint64_t>(file, 128), chunk.last_ticks));
+  }
   for (size_t i = 0; i < chunks_.size(); ++i) {
     ChunkData chunk = chunks_[i];
     if (chunk.sealed || seal_all) EndRun(chunk);
@@ -505,6 +527,7 @@ std::string TraceBuilder::Finish(bool seal_all) const {
     Store<uint32_t>(&file, at + 32, chunk.thread);
     Store<uint32_t>(&file, at + 36, static_cast<uint32_t>(chunk.payload.size()));
     if (chunk.sealed || seal_all) Store<uint32_t>(&file, at + 40, Crc32c(chunk.payload));
+    if (chunk.kind == Kind::kFold) Store<uint32_t>(&file, at + 44, kGeneration);
     file.replace(at + kChunkHeaderSize, chunk.payload.size(), chunk.payload);
   }
   return file;

@@ -49,7 +49,8 @@ class TraceBuilder {
   TraceBuilder& At(int64_t ns);
   int64_t now() const { return now_; }
   TraceBuilder& Thread(uint32_t id);
-  // Later events of this thread go to a chunk of this kind. Closes the open one.
+  // Later events of this thread go to a chunk of this kind. Closes the open one. What fold chunks hold is a generation
+  // of its own that counts; in the file's other chunks, events up to the last in them do not.
   TraceBuilder& EventsIn(Kind kind);
   // Closes the thread's open chunk, sealed, so that the next event begins another.
   TraceBuilder& Seal();
@@ -85,6 +86,8 @@ class TraceBuilder {
             uint32_t device = 0);
   void GpuProcesses(trace::GpuProcesses event);  // its ticks are set here
   void Holder(uint64_t address, std::string_view path);
+  // The peak is now, the end of the span `end` nanoseconds later.
+  void FoldedSteps(int64_t end, uint64_t peak, uint64_t reserved, uint64_t live, uint32_t steps, uint32_t device = 0);
   void Exit(int32_t status);
 
   // What the next TensorAlloc and TensorFree say; by default the highest bytes live so far, as an allocator that

@@ -21,6 +21,7 @@ uint64_t Field(const WireReader& record, uint32_t number) {
   return 0;
 }
 
+// Every event of the chunk, whether it counts or not.
 std::vector<ReadEvent> ReadEvents(ChunkHeader* chunk, const SiteSize* sites) {
   std::vector<ReadEvent> events;
   BlockTable blocks;
@@ -77,9 +78,13 @@ ReadTrace ReadBack(const std::filesystem::path& path) {
   ForEachChunk(path, trace.header.get(), [&](ChunkHeader* chunk) {
     if (chunk->kind == static_cast<uint16_t>(ChunkKind::kPermanent)) return;
     const uint32_t counts = trace.header->fold_generation.load();
+    const uint64_t horizon = counts == 0 ? 0 : trace.header->fold_horizon[counts % 2].load();
     if (chunk->generation != 0 && chunk->generation != counts) return;
-    if (chunk->folded_in.load() != 0 && chunk->folded_in.load() <= counts) return;
-    trace.chunks.push_back(ReadEvents(chunk, sites.data()));
+    std::vector<ReadEvent> events = ReadEvents(chunk, sites.data());
+    const bool fold = chunk->kind == static_cast<uint16_t>(ChunkKind::kFold);
+    std::erase_if(events,
+                  [&](const ReadEvent& event) { return chunk->generation == 0 && (event.ticks <= horizon) != fold; });
+    trace.chunks.push_back(std::move(events));
   });
   return trace;
 }

@@ -15,7 +15,6 @@
 namespace oomtrace {
 namespace {
 
-using oomtrace::testing::CompactEncoder;
 using oomtrace::testing::Tag;
 using oomtrace::testing::TraceBuilder;
 using ::testing::ElementsAre;

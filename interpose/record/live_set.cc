@@ -35,7 +35,7 @@ bool IsPlain(const ChunkEvent& event) {
 class CursorHeap {
  public:
   explicit CursorHeap(size_t most)
-      : bytes_(most * (sizeof(EventCursor) + sizeof(EventCursor*))),
+      : bytes_(most * (sizeof(EventCursor) + sizeof(void*))),
         cursors_(static_cast<EventCursor*>(MapMemory(bytes_))),
         heap_(reinterpret_cast<EventCursor**>(cursors_ + most)) {}
   ~CursorHeap() {

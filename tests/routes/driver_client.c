@@ -1,6 +1,6 @@
 // driver_client DOOR ROUTE: takes device memory by one route of the CUDA driver, whose functions it gets through one
-// door, as a statically linked CUDA runtime, ctypes and plain programs do. Prints "NAME BYTES" for what is still held at
-// the end, and "free BYTES" before and after. Ends with 1 where a call fails that should not.
+// door, as a statically linked CUDA runtime, ctypes and plain programs do. Prints "NAME BYTES" for what is still held
+// at the end, and "free BYTES" before and after. Ends with 1 where a call fails that should not.
 #define _GNU_SOURCE
 #include <cuda.h>
 #include <dlfcn.h>
@@ -43,10 +43,10 @@ static void* Get(const char* exported, const char* name) {
   return function;
 }
 
-#define CALL(name, exported, type, ...)                             \
-  do {                                                              \
+#define CALL(name, exported, type, ...)                               \
+  do {                                                                \
     const CUresult result = ((type)Get(exported, name))(__VA_ARGS__); \
-    if (result != CUDA_SUCCESS) Fail(name, (int)result);            \
+    if (result != CUDA_SUCCESS) Fail(name, (int)result);              \
   } while (0)
 
 enum { kMiB = 1 << 20 };
@@ -60,7 +60,8 @@ static void Memory(void) {
   CUdeviceptr rows = 0, moving = 0;
   CALL("cuMemAllocPitch", "cuMemAllocPitch_v2", CUresult(*)(CUdeviceptr*, size_t*, size_t, size_t, unsigned int), &rows,
        &pitch, 1000, 2048, 4u);
-  CALL("cuMemAllocManaged", "cuMemAllocManaged", CUresult(*)(CUdeviceptr*, size_t, unsigned int), &moving, 7 * kMiB, 1u);
+  CALL("cuMemAllocManaged", "cuMemAllocManaged", CUresult(*)(CUdeviceptr*, size_t, unsigned int), &moving, 7 * kMiB,
+       1u);
   printf("device %zu\nmanaged %d\n", 3 * kMiB + pitch * 2048, 7 * kMiB);
 }
 
@@ -121,8 +122,8 @@ static void Virtual(void) {
        CUresult(*)(void*, CUmemGenericAllocationHandle, CUmemAllocationHandleType, unsigned long long), &exported, held,
        CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0ull);
   CALL("cuMemImportFromShareableHandle", "cuMemImportFromShareableHandle",
-       CUresult(*)(CUmemGenericAllocationHandle*, void*, CUmemAllocationHandleType), &shared,
-       (void*)(size_t)exported, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
+       CUresult(*)(CUmemGenericAllocationHandle*, void*, CUmemAllocationHandleType), &shared, (void*)(size_t)exported,
+       CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
   CALL("cuMemMap", "cuMemMap", Map, range + 4 * size, 3 * size, 0, shared, 0ull);
   CUmulticastObjectProp together = {0};
   together.numDevices = 1;
@@ -175,8 +176,8 @@ static void Graph(void) {
   parameters.bytesize = 16 * kMiB;
   CUgraphNode node;
   CALL("cuGraphAddMemAllocNode", "cuGraphAddMemAllocNode",
-       CUresult(*)(CUgraphNode*, CUgraph, const CUgraphNode*, size_t, CUDA_MEM_ALLOC_NODE_PARAMS*), &node, NULL, NULL, 0,
-       &parameters);
+       CUresult(*)(CUgraphNode*, CUgraph, const CUgraphNode*, size_t, CUDA_MEM_ALLOC_NODE_PARAMS*), &node, NULL, NULL,
+       0, &parameters);
   printf("graph %d\n", 16 * kMiB);
 }
 
@@ -251,8 +252,8 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)(void);
-  } routes[] = {{"memory", Memory}, {"pooled", Pooled}, {"host", Host},       {"virtual", Virtual},
-                {"arrays", Arrays}, {"shared", Shared}, {"graph", Graph},     {"context", Context},
+  } routes[] = {{"memory", Memory}, {"pooled", Pooled},      {"host", Host},        {"virtual", Virtual},
+                {"arrays", Arrays}, {"shared", Shared},      {"graph", Graph},      {"context", Context},
                 {"wrong", Wrong},   {"table", PrivateTable}, {"versions", Versions}};
   CUcontext context;
   CALL("cuInit", "cuInit", CUresult(*)(unsigned int), 0u);

@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(call)                                                 \
-  do {                                                              \
-    const cudaError_t error = (call);                               \
-    if (error != cudaSuccess) {                                     \
+#define CHECK(call)                                                   \
+  do {                                                                \
+    const cudaError_t error = (call);                                 \
+    if (error != cudaSuccess) {                                       \
       fprintf(stderr, "runtime_client: %s: %d\n", #call, (int)error); \
-      exit(1);                                                      \
-    }                                                               \
+      exit(1);                                                        \
+    }                                                                 \
   } while (0)
 
 enum { kMiB = 1 << 20 };

@@ -30,6 +30,7 @@ arguments.)";
 struct Options {
   GpuRequest gpu;
   std::string output;
+  std::string timeline;
   bool no_record = false;
 };
 
@@ -38,6 +39,7 @@ absl::StatusOr<RecordedRun> Prepare(const Options& options) {
   if (!installation.ok()) return installation.status();
   RecordedRun run;
   run.output = options.output;
+  run.timeline = options.timeline;
   run.record = !options.no_record;
   run.simulated = true;
   if (absl::Status status = ChooseGpu(options.gpu, run.environment); !status.ok()) return status;
@@ -90,6 +92,7 @@ void AddDryrun(CLI::App& app, Invocation& invocation) {
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
   AddOutputOption(*command, options->output);
+  AddTimelineOption(*command, options->timeline);
   command->add_flag("--no-record", options->no_record, "Only simulate: no recorder, no trace");
   command->allow_extras();
   command->footer(kFooter);

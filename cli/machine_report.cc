@@ -45,6 +45,20 @@ std::string DescribeDriver() {
   return absl::StrCat("for CUDA ", cuda / 1000, ".", cuda % 1000 / 10, ", ", devices, devices == 1 ? " GPU" : " GPUs");
 }
 
+// Whether the CUPTI collector can run here: docs/cupti.md.
+std::string DescribeTimeline(const std::string& recorder, const Environment& environment) {
+  const std::filesystem::path collector = std::filesystem::path(recorder).parent_path() / "liboomtrace_cupti.so";
+  std::error_code error;
+  if (!std::filesystem::exists(collector, error)) return absl::StrCat(collector.string(), " is missing");
+  for (const char* variable : {"CUDA_INJECTION64_PATH", "NVTX_INJECTION64_PATH"}) {
+    const std::string tool = environment.Get(variable);
+    if (!tool.empty() && tool.find("liboomtrace") == std::string::npos)
+      return absl::StrCat("not beside the tool that ", variable, " names: ", tool);
+  }
+  if (!HasDriver()) return "not without an NVIDIA driver; `oomtrace dryrun --timeline` shows a simulated one";
+  return "`oomtrace run --timeline`; off otherwise, its cost on a GPU has not been measured";
+}
+
 std::string DescribeSimulatedGpu(const Installation& installation) {
   const absl::StatusOr<std::vector<std::string>> libraries = SimulatedGpuLibraries(installation);
   if (!libraries.ok()) return std::string(libraries.status().message());
@@ -83,6 +97,7 @@ MachineReport ReportMachine() {
   }
   const absl::StatusOr<std::string> recorder = RecorderLibrary(*installation);
   Line(report.text, "recorder", recorder.ok() ? *recorder : std::string(recorder.status().message()));
+  if (recorder.ok()) Line(report.text, "GPU timeline", DescribeTimeline(*recorder, environment));
   Line(report.text, "simulated GPU", DescribeSimulatedGpu(*installation));
   Line(report.text, "NVIDIA driver", DescribeDriver());
   Line(report.text, "traces go to", DescribeTraceFolder(environment));

@@ -103,6 +103,10 @@ void RunRecorded(RecordedRun run, Invocation& invocation) {
     }
     run.environment.Set("OOMTRACE_FILE", output.string());
   }
+  if (run.record && !run.timeline.empty()) run.environment.Set("OOMTRACE_TIMELINE", run.timeline);
+  // Ranges that the program marks by NVTX come to the recorder, unless another tool wants them.
+  if (run.record && !run.libraries.empty() && run.environment.Get("NVTX_INJECTION64_PATH").empty())
+    run.environment.Set("NVTX_INJECTION64_PATH", run.libraries.front());
   run.environment.Preload(run.libraries);
   const std::string folder = run.environment.Get("OOMTRACE_DIR");
   const TraceWatch watch(output, folder.empty() ? fs::path(".") : fs::path(folder));

@@ -24,7 +24,8 @@ arguments.
 
 The same without this program: LD_PRELOAD=/path/to/lib/liboomtrace.so python train.py)";
 
-void Run(const std::string& output, const std::vector<std::string>& extras, Invocation& invocation) {
+void Run(const std::string& output, const std::string& timeline, const std::vector<std::string>& extras,
+         Invocation& invocation) {
   if (!HasCommand("run", extras, invocation)) return;
   const absl::StatusOr<Installation> installation = FindInstallation();
   const absl::StatusOr<std::string> recorder =
@@ -36,6 +37,7 @@ void Run(const std::string& output, const std::vector<std::string>& extras, Invo
   RecordedRun run;
   run.libraries = {*recorder};
   run.output = output;
+  run.timeline = timeline;
   RunRecorded(std::move(run), invocation);
 }
 
@@ -44,11 +46,14 @@ void Run(const std::string& output, const std::vector<std::string>& extras, Invo
 void AddRun(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("run", "Run a command and record its CUDA memory");
   auto output = std::make_shared<std::string>();
-  SetUsage(*command, "oomtrace run [-o TRACE] -- COMMAND…");
+  auto timeline = std::make_shared<std::string>();
+  SetUsage(*command, "oomtrace run [-o TRACE] [--timeline[=STEPS]] -- COMMAND…");
   AddOutputOption(*command, *output);
+  AddTimelineOption(*command, *timeline);
   command->allow_extras();
   command->footer(kFooter);
-  command->callback([command, output, &invocation] { Run(*output, command->remaining(), invocation); });
+  command->callback(
+      [command, output, timeline, &invocation] { Run(*output, *timeline, command->remaining(), invocation); });
 }
 
 }  // namespace oomtrace

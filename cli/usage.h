@@ -29,4 +29,25 @@ inline void AddOutputOption(CLI::App& command, std::string& output) {
       ->check([](const std::string& name) { return std::string(name.empty() ? "the file name is empty" : ""); }, "");
 }
 
+// --timeline[=STEPS], as `run` and `dryrun` take it. "" where it was not given.
+inline void AddTimelineOption(CLI::App& command, std::string& steps) {
+  const auto check = [](const std::string& text) -> std::string {
+    const size_t dash = text.find('-');
+    const std::string last = dash == std::string::npos ? text : text.substr(dash + 1);
+    const auto number = [](const std::string& part) {
+      return !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos &&
+             part != "0";
+    };
+    const bool good = number(text.substr(0, dash)) && number(last);
+    return good ? "" : "expected a number of optimizer steps (3), or a range of them, counted from 1 (10-12)";
+  };
+  command
+      .add_option("--timeline", steps,
+                  "Also record what the GPU runs, in the first STEPS optimizer steps (3), or in steps A-B; needs CUPTI")
+      ->type_name("STEPS")
+      ->expected(0, 1)
+      ->default_str("3")
+      ->check(check);
+}
+
 }  // namespace oomtrace

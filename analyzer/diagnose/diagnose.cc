@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/culprit.h"
+#include "analyzer/diagnose/gpu_use.h"
 #include "analyzer/diagnose/leak_holder.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
@@ -74,6 +75,9 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
   out.set_phase(PhaseName(oom.phase));
   out.set_step(oom.step);
   out.set_micro_batch(oom.micro_batch);
+  for (const NamedRange& range : t.ranges) {
+    if (range.begin <= oom.time && oom.time < range.end) out.add_ranges(range.name);
+  }
   if (oom.stack >= t.stacks.size()) return;
   for (const uint32_t index : t.stacks[oom.stack].frames) {
     if (index >= t.frames.size()) continue;
@@ -198,6 +202,7 @@ Diagnosis Diagnose(const Timeline& timeline) {
     out->set_name(process.name);
     out->set_bytes(process.bytes);
   }
+  FillGpuTime(d.facts, *report.mutable_gpu_time());
   FillTrace(timeline, *report.mutable_trace());
   report.set_summary(Summary(d));
   return d;

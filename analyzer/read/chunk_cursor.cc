@@ -9,8 +9,9 @@
 namespace oomtrace {
 namespace {
 
-constexpr uint32_t kFirstPermanentField = 16;  // most events are numbered below: proto/trace.proto
-constexpr int kBlockRotation = 9;              // blocks are multiples of 512 bytes
+// Numbers of events: below 16, folded steps, and what a GPU timeline consists of. proto/trace.proto
+constexpr uint32_t kFirstPermanentField = 16;
+constexpr int kBlockRotation = 9;  // blocks are multiples of 512 bytes
 constexpr uint32_t kReservedField = 8;
 constexpr uint32_t kDeviceField = 7;
 // Two events of one chunk half a year apart (at 4 GHz) are a flipped bit.
@@ -32,7 +33,10 @@ bool HasBlock(uint32_t type) {
   }
 }
 
-bool IsEvent(uint32_t type) { return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber; }
+bool IsEvent(uint32_t type) {
+  return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber ||
+         (type >= trace::Chunk::kCollectorStateFieldNumber && type <= trace::Chunk::kNvtxRangeFieldNumber);
+}
 
 bool HasReserved(uint32_t type) {
   return type == trace::Chunk::kTensorAllocFieldNumber || type == trace::Chunk::kTensorFreeFieldNumber;

@@ -87,6 +87,15 @@ void FoldedSteps(const Record& record, int64_t time, const TickClock& clock, Eve
                        .device = DeviceOf(record)});
 }
 
+// Events of a GPU timeline are few beside the allocator's: the generated classes decode them.
+template <typename Event, typename Hand>
+bool Parsed(const Record& record, Hand hand) {
+  Event event;
+  if (!event.ParseFromArray(record.bytes.data(), static_cast<int>(record.bytes.size()))) return false;
+  hand(event);
+  return true;
+}
+
 bool GpuProcesses(const Record& record, int64_t time, EventSink* sink) {
   trace::GpuProcesses message;
   if (!message.ParseFromArray(record.bytes.data(), static_cast<int>(record.bytes.size()))) return false;
@@ -138,6 +147,23 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
     case Fields::kExitFieldNumber:
       sink->OnExit({time, static_cast<int64_t>(static_cast<int32_t>(record.field[2]))});
       return true;
+    case Fields::kCollectorStateFieldNumber:
+      return Parsed<trace::CollectorState>(record, [&](const auto& event) { sink->OnCollectorState(time, event); });
+    case Fields::kCollectorClockFieldNumber:
+      return Parsed<trace::CollectorClock>(record, [&](const auto& event) { sink->OnCollectorClock(time, event); });
+    case Fields::kGpuActivityFieldNumber:
+      return Parsed<trace::GpuActivity>(record, [&](const auto& event) { sink->OnGpuActivity(event); });
+    case Fields::kLaunchFieldNumber:
+      return Parsed<trace::Launch>(record, [&](const auto& event) { sink->OnLaunch(time, event); });
+    case Fields::kCorrelationFieldNumber:
+      return Parsed<trace::Correlation>(record, [&](const auto& event) { sink->OnCorrelation(event); });
+    case Fields::kCuptiMemoryFieldNumber:
+      return Parsed<trace::CuptiMemory>(record, [&](const auto& event) { sink->OnCuptiMemory(event); });
+    case Fields::kGpuResourceFieldNumber:
+      return Parsed<trace::GpuResource>(record, [&](const auto& event) { sink->OnGpuResource(event); });
+    case Fields::kNvtxRangeFieldNumber:
+      return Parsed<trace::NvtxRange>(
+          record, [&](const auto& event) { sink->OnNvtxRange(time, cursor.chunk().thread, event); });
     default:
       return false;
   }

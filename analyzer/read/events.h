@@ -141,6 +141,15 @@ class EventSink {
   virtual void OnHolder(const HolderEvent& event) {}
   virtual void OnFoldedSteps(const FoldedStepsEvent& event) {}
   virtual void OnExit(const ExitEvent& event) {}
+  // Of a GPU timeline. Their own times are the collector's, see trace.proto.
+  virtual void OnCollectorState(int64_t time, const trace::CollectorState& event) {}
+  virtual void OnCollectorClock(int64_t time, const trace::CollectorClock& event) {}
+  virtual void OnGpuActivity(const trace::GpuActivity& event) {}
+  virtual void OnLaunch(int64_t time, const trace::Launch& event) {}
+  virtual void OnCorrelation(const trace::Correlation& event) {}
+  virtual void OnCuptiMemory(const trace::CuptiMemory& event) {}
+  virtual void OnGpuResource(const trace::GpuResource& event) {}
+  virtual void OnNvtxRange(int64_t time, uint32_t thread, const trace::NvtxRange& event) {}
 };
 
 }  // namespace oomtrace

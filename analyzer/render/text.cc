@@ -19,6 +19,7 @@ namespace {
 // What keeps the report on one screen.
 constexpr int kOwnersShown = 2;
 constexpr int kFixesShown = 4;
+constexpr int kIdleShown = 4;
 constexpr int kEvidenceShown = 4;
 constexpr int kUnknownShown = 2;
 constexpr double kOwnerShare = 0.02;  // of the card, below which an owner is not worth a line
@@ -39,6 +40,7 @@ class Text {
     What();
     Why();
     Who();
+    GpuTime();
     Change();
     Unknown();
     return page_.text();
@@ -173,6 +175,37 @@ class Text {
     }
     Row(0, "free", d.free());
     Row(0, "total", d.total());
+    page_.Blank();
+  }
+
+  // "12.3 ms", of the trace's own clock.
+  static std::string Moment(int64_t ns) { return absl::StrFormat("%.1f ms", static_cast<double>(ns) / 1e6); }
+
+  void GpuTime() {
+    const report::GpuTime& gpu = r_.gpu_time();
+    if (gpu.state().empty()) return;
+    page_.Heading("GPU time");
+    page_.Paragraph("  ", gpu.state());
+    int shown = 0;
+    for (const report::TensorTime& tensor : gpu.tensors()) {
+      if (!tensor.idle() || shown == kIdleShown) continue;
+      if (shown++ == 0)
+        page_.Paragraph("  ", absl::StrCat(Bytes(gpu.idle_bytes()),
+                                           " lay idle at that moment: used before, never again. The largest:"));
+      page_.Paragraph(
+          "  - ",
+          absl::StrCat(Bytes(tensor.bytes()), " ", Shape(ToVector(tensor.shape()), tensor.dtype()),
+                       tensor.name().empty() ? "" : ", " + tensor.name(), ": allocated ", Moment(tensor.allocated_ns()),
+                       ", first used ", Moment(tensor.first_use_ns()), ", last used ", Moment(tensor.last_use_ns()),
+                       tensor.last_site().empty() ? "" : " at " + tensor.last_site(),
+                       tensor.freed_ns() < 0 ? ", not freed" : ", freed " + Moment(tensor.freed_ns())));
+    }
+    for (const report::UnseenMemory& unseen : gpu.unseen()) {
+      page_.Paragraph(
+          "  - ", absl::StrCat(Bytes(unseen.bytes()), " in ", Count(unseen.allocations(), "allocation"),
+                               " by code that no hook saw", unseen.library().empty() ? "" : ": " + unseen.library()));
+    }
+    for (const std::string& note : gpu.notes()) page_.Paragraph("  ", note);
     page_.Blank();
   }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <limits>
 #include <string>
 #include <vector>
@@ -243,7 +244,64 @@ struct UnknownRoute {
   bool may_allocate = false;
 };
 
+// What a GPU timeline said of one tensor, in its windows. Times are ns of the trace.
+struct TensorUse {
+  int64_t first = 0;  // start of the first work that had its address
+  int64_t last = 0;   // end of the last one
+  uint32_t last_stack = 0;
+  std::string last_kernel;  // mangled; "" for a copy or a fill
+  int64_t uses = 0;
+};
+
+struct CollectorChange {
+  int64_t time = 0;
+  int32_t state = 0;  // trace::CollectorState::State
+  std::string reason;
+};
+
+struct UnseenAllocation {  // by code that no hook stands in front of
+  std::string source;      // library, "" where CUPTI did not say
+  int64_t bytes = 0;
+  int64_t live = 0;  // at the end
+  int64_t count = 0;
+};
+
+// What the CUPTI collector saw; empty where there was none.
+struct GpuTime {
+  struct Window {
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+  std::vector<CollectorChange> changes;
+  std::vector<Window> windows;  // of the timeline
+  std::map<int64_t, TensorUse> uses;  // by index into Timeline::tensors
+  std::vector<UnseenAllocation> unseen;          // largest first
+  int64_t kernels = 0;
+  int64_t copies = 0;
+  int64_t fills = 0;
+  int64_t unknown_parameters = 0;  // kernels whose launch, or its parameters, were not seen
+  int64_t graph_kernels = 0;
+  int64_t busy = 0;          // ns in which the device of the report ran something
+  int64_t dropped = 0;
+  int64_t untimed = 0;
+  int64_t device_bytes = 0;  // most that CUPTI holds on the device for itself
+  int64_t host_bytes = 0;
+  int64_t local_memory = 0;  // most that a kernel made the driver set aside
+  int64_t modules = 0;
+  int64_t module_bytes = 0;
+};
+
+// A range that the program named itself (NVTX).
+struct NamedRange {
+  std::string name;
+  int64_t begin = 0;
+  int64_t end = kNever;
+  uint32_t thread = 0;
+};
+
 struct Timeline {
+  GpuTime gpu_time;
+  std::vector<NamedRange> ranges;  // in order of begin
   ProcessInfo process;
   std::vector<DeviceInfo> devices;
   std::vector<std::string> strings;

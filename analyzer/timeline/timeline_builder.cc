@@ -10,6 +10,7 @@
 #include "analyzer/read/utf8.h"
 #include "analyzer/timeline/device_ledger.h"
 #include "analyzer/timeline/folded_steps.h"
+#include "analyzer/timeline/gpu_time.h"
 #include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/interned.h"
 #include "analyzer/timeline/live_set.h"
@@ -62,7 +63,8 @@ class Builder : public EventSink {
         interned_(tables, &timeline_),
         ledger_(&timeline_.device_allocations),
         machine_(timeline_.modules),
-        keeps_graph_(GraphKeepingStacks(timeline_)) {
+        keeps_graph_(GraphKeepingStacks(timeline_)),
+        gpu_(tables) {
     timeline_.tensors.reserve(tensors);
   }
 
@@ -81,6 +83,14 @@ class Builder : public EventSink {
   void OnHolder(const HolderEvent& event) override;
   void OnFoldedSteps(const FoldedStepsEvent& event) override;
   void OnExit(const ExitEvent& event) override;
+  void OnCollectorState(int64_t time, const trace::CollectorState& event) override { gpu_.OnState(time, event); }
+  void OnCollectorClock(int64_t time, const trace::CollectorClock& event) override { gpu_.OnClock(time, event); }
+  void OnGpuActivity(const trace::GpuActivity& event) override { gpu_.OnActivity(event); }
+  void OnLaunch(int64_t time, const trace::Launch& event) override;
+  void OnCorrelation(const trace::Correlation& event) override { gpu_.OnCorrelation(event); }
+  void OnCuptiMemory(const trace::CuptiMemory& event) override { gpu_.OnMemory(event); }
+  void OnGpuResource(const trace::GpuResource& event) override { gpu_.OnResource(event); }
+  void OnNvtxRange(int64_t time, uint32_t thread, const trace::NvtxRange& event) override;
 
  private:
   struct DeviceState {
@@ -112,6 +122,8 @@ class Builder : public EventSink {
   absl::flat_hash_map<int32_t, DeviceState> devices_;
   std::vector<int64_t> functional_backwards_;  // begins of those without a module's forward before them
   int64_t last_progress_ = -1;
+  GpuTimeBuilder gpu_;
+  NamedRanges ranges_;
 };
 
 void Builder::Die(int64_t tensor, int64_t time, PhaseKind phase) {
@@ -325,6 +337,23 @@ void Builder::OnExit(const ExitEvent& event) {
   timeline_.exit_status = event.status;
 }
 
+void Builder::OnLaunch(int64_t time, const trace::Launch& event) {
+  Seen(time);
+  std::vector<int64_t> tensors;
+  uint64_t address = 0;
+  for (const int64_t difference : event.address()) {
+    address += static_cast<uint64_t>(difference);
+    const int64_t tensor = TensorAt(address, static_cast<int32_t>(event.device()));
+    if (tensor >= 0 && (tensors.empty() || tensors.back() != tensor)) tensors.push_back(tensor);
+  }
+  gpu_.OnLaunch(event, interned_.Stack(event.stack()), std::move(tensors));
+}
+
+void Builder::OnNvtxRange(int64_t time, uint32_t thread, const trace::NvtxRange& event) {
+  Seen(time);
+  ranges_.OnRange(time, thread, event, tables_);
+}
+
 void Builder::RelabelEvaluations(int64_t since) {
   for (auto tensor = timeline_.tensors.rbegin(); tensor != timeline_.tensors.rend() && tensor->born >= since;
        ++tensor) {
@@ -366,6 +395,8 @@ Timeline Builder::Finish() {
   RelabelFunctionalForwards(functional_backwards_, &timeline_);
   MarkFatalRefusal(last_progress_, &timeline_);
   ChooseDevice();
+  gpu_.Finish(&timeline_);
+  timeline_.ranges = ranges_.Take();
   NumberSteps(&timeline_);
   SetFirstTrainingForward(&timeline_);
   return std::move(timeline_);

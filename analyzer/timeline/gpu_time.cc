@@ -1,0 +1,164 @@
+#include "analyzer/timeline/gpu_time.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace oomtrace {
+namespace {
+
+constexpr uint32_t kDeviceMemory = 3;  // CUpti_ActivityMemoryKind
+
+int64_t Signed(uint64_t value) { return static_cast<int64_t>(value & INT64_MAX); }
+
+}  // namespace
+
+void GpuTimeBuilder::OnState(int64_t time, const trace::CollectorState& event) {
+  result_.changes.push_back({time, event.state(), tables_.String(event.reason())});
+  const bool open = event.state() == trace::CollectorState::TIMELINE;
+  const bool was_open = !result_.windows.empty() && result_.windows.back().end == kNever;
+  if (open && !was_open) result_.windows.push_back({time, kNever});
+  if (!open && was_open) result_.windows.back().end = time;
+  result_.dropped = std::max(result_.dropped, Signed(event.dropped()));
+  result_.untimed = std::max(result_.untimed, Signed(event.untimed()));
+  result_.device_bytes = std::max(result_.device_bytes, Signed(event.device_bytes()));
+  result_.host_bytes = std::max(result_.host_bytes, Signed(event.host_bytes()));
+}
+
+void GpuTimeBuilder::OnClock(int64_t time, const trace::CollectorClock& event) {
+  clocks_.push_back({time, Signed(event.time())});
+}
+
+void GpuTimeBuilder::OnActivity(const trace::GpuActivity& event) {
+  activities_.push_back({event.kind(), event.correlation(), Signed(event.start()), Signed(event.duration()),
+                         static_cast<int32_t>(event.device()), event.name(), event.graph()});
+  result_.local_memory = std::max(result_.local_memory, Signed(event.local_memory()));
+}
+
+void GpuTimeBuilder::OnLaunch(const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors) {
+  launches_[event.id()] = {stack, event.unknown(), std::move(tensors)};
+}
+
+void GpuTimeBuilder::OnCorrelation(const trace::Correlation& event) {
+  launch_of_[event.correlation()] = event.launch();
+}
+
+void GpuTimeBuilder::OnMemory(const trace::CuptiMemory& event) { memory_.push_back(event); }
+
+void GpuTimeBuilder::OnResource(const trace::GpuResource& event) {
+  if (event.kind() != trace::GpuResource::MODULE) return;
+  ++result_.modules;
+  result_.module_bytes += Signed(event.bytes());
+}
+
+// By the nearest moment that is known on both clocks.
+int64_t GpuTimeBuilder::ToTrace(int64_t collector) const {
+  if (clocks_.empty()) return 0;
+  const auto after = std::lower_bound(clocks_.begin(), clocks_.end(), collector,
+                                      [](const Clock& clock, int64_t time) { return clock.collector < time; });
+  const Clock& clock = after == clocks_.end() ? clocks_.back() : *after;
+  return std::max<int64_t>(0, clock.trace + (collector - clock.collector));
+}
+
+void GpuTimeBuilder::Use(const Activity& activity) {
+  const auto correlated = launch_of_.find(activity.correlation);
+  const auto launch = correlated == launch_of_.end() ? launches_.end() : launches_.find(correlated->second);
+  const bool kernel = activity.kind == trace::GpuActivity::KERNEL;
+  if (launch == launches_.end() || launch->second.unknown) {
+    if (kernel) ++result_.unknown_parameters;
+    return;
+  }
+  const int64_t start = ToTrace(activity.start);
+  const int64_t end = start + activity.duration;
+  for (const int64_t tensor : launch->second.tensors) {
+    TensorUse& use = result_.uses[tensor];
+    if (use.uses++ == 0 || start < use.first) use.first = start;
+    if (end < use.last) continue;
+    use.last = end;
+    use.last_stack = launch->second.stack;
+    use.last_kernel = kernel ? tables_.String(activity.name) : "";
+  }
+}
+
+// Allocations on a device that the driver made, by CUPTI's account, and that no hook reported.
+void GpuTimeBuilder::FindUnseen(const Timeline& timeline) {
+  absl::flat_hash_set<uint64_t> seen;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) seen.insert(allocation.address);
+  std::map<std::string, UnseenAllocation> by_source;
+  absl::flat_hash_map<uint64_t, std::pair<std::string, int64_t>> live;
+  for (const trace::CuptiMemory& event : memory_) {
+    if (event.kind() != kDeviceMemory || seen.contains(event.address())) continue;
+    if (event.release()) {
+      const auto found = live.find(event.address());
+      if (found == live.end()) continue;
+      by_source[found->second.first].live -= found->second.second;
+      live.erase(found);
+      continue;
+    }
+    const auto library = tables_.libraries.find(event.source());
+    const std::string source = library == tables_.libraries.end() ? "" : library->second;
+    UnseenAllocation& unseen = by_source[source];
+    unseen.source = source;
+    unseen.bytes += Signed(event.bytes());
+    unseen.live += Signed(event.bytes());
+    ++unseen.count;
+    live[event.address()] = {source, Signed(event.bytes())};
+  }
+  for (auto& [source, unseen] : by_source) result_.unseen.push_back(std::move(unseen));
+  std::sort(result_.unseen.begin(), result_.unseen.end(),
+            [](const UnseenAllocation& a, const UnseenAllocation& b) { return a.bytes > b.bytes; });
+}
+
+void GpuTimeBuilder::Finish(Timeline* timeline) {
+  std::sort(clocks_.begin(), clocks_.end(), [](const Clock& a, const Clock& b) { return a.collector < b.collector; });
+  std::sort(activities_.begin(), activities_.end(),
+            [](const Activity& a, const Activity& b) { return a.start < b.start; });
+  int64_t busy_until = 0;
+  for (const Activity& activity : activities_) {
+    result_.kernels += activity.kind == trace::GpuActivity::KERNEL ? 1 : 0;
+    result_.copies += activity.kind == trace::GpuActivity::COPY ? 1 : 0;
+    result_.fills += activity.kind == trace::GpuActivity::FILL ? 1 : 0;
+    result_.graph_kernels += activity.graph != 0 ? 1 : 0;
+    if (activity.device == timeline->device) {
+      const int64_t end = activity.start + activity.duration;
+      result_.busy += std::max<int64_t>(0, end - std::max(busy_until, activity.start));
+      busy_until = std::max(busy_until, end);
+    }
+    Use(activity);
+  }
+  for (GpuTime::Window& window : result_.windows) window.end = std::min(window.end, timeline->end);
+  FindUnseen(*timeline);
+  timeline->gpu_time = std::move(result_);
+}
+
+void NamedRanges::OnRange(int64_t time, uint32_t thread, const trace::NvtxRange& event, const Tables& tables) {
+  switch (event.kind()) {
+    case trace::NvtxRange::PUSH:
+      pushed_[thread].push_back(ranges_.size());
+      ranges_.push_back({tables.String(event.name()), time, kNever, thread});
+      break;
+    case trace::NvtxRange::POP:
+      if (std::vector<size_t>& open = pushed_[thread]; !open.empty()) {
+        ranges_[open.back()].end = time;
+        open.pop_back();
+      }
+      break;
+    case trace::NvtxRange::START:
+      started_[event.range()] = ranges_.size();
+      ranges_.push_back({tables.String(event.name()), time, kNever, thread});
+      break;
+    case trace::NvtxRange::END:
+      if (const auto found = started_.find(event.range()); found != started_.end()) {
+        ranges_[found->second].end = time;
+        started_.erase(found);
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace oomtrace

@@ -2,6 +2,7 @@
 #include "interpose/hooks/binding_audit.h"
 #include "interpose/hooks/collector.h"
 #include "interpose/hooks/hook_states.h"
+#include "interpose/hooks/nvtx.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/system_facts.h"
 #include "interpose/hooks/unknown_routes.h"
@@ -40,6 +41,7 @@ void OnStart(Recorder& recorder) {
   WriteSystemFacts(recorder);
   WriteUnknownRoutes(recorder);
   CollectorRecordingStarted(recorder);
+  WriteOpenRanges();
   RequestPythonPart(PythonTask::kBegin);
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <cwchar>
 
+#include "interpose/hooks/nvtx.h"
 #include "interpose/hooks/real.h"
 #include "interpose/record/gpu_events.h"
 
@@ -63,9 +64,26 @@ constexpr size_t kLongestName = 256;
 std::atomic<uint64_t> next_range{1};
 constinit thread_local int depth __attribute__((tls_model("initial-exec"))) = 0;
 
+// The names of this thread's outermost open ranges, while nothing is recorded yet.
+struct EarlyRanges {
+  static constexpr int kMost = 8;
+  static constexpr size_t kName = 48;
+  int count;
+  char name[kMost][kName];
+};
+constinit thread_local EarlyRanges early __attribute__((tls_model("initial-exec"))) = {};
+
+void KeepEarly(Kind kind, const char* name) {
+  if (kind == kPush && depth == early.count && early.count < EarlyRanges::kMost && name != nullptr) {
+    strncpy(early.name[early.count], name, EarlyRanges::kName - 1);
+    early.name[early.count++][EarlyRanges::kName - 1] = 0;
+  }
+  if (kind == kPop && early.count == depth) --early.count;
+}
+
 void Record(Kind kind, const char* name, uint64_t range) {
   Entry entry(Cause::kFact);
-  if (!entry) return;
+  if (!entry) return KeepEarly(kind, name);
   const size_t size = name != nullptr ? strnlen(name, kLongestName) : 0;
   const uint32_t id = size > 0 ? entry.recorder().facts().String({name, size}) : 0;
   RecordNvtxRange(entry.thread(), kind, id, range);
@@ -151,6 +169,12 @@ void Put(Slot* table, unsigned int size, int slot, Function* function) {
 }
 
 }  // namespace
+
+void oomtrace::WriteOpenRanges() {
+  const int count = early.count;
+  early.count = 0;
+  for (int i = 0; i < count; ++i) Record(kPush, early.name[i], 0);
+}
 
 OOMTRACE_EXPORT int InitializeInjectionNvtx2(GetExportTable* get) {
   const auto* callbacks = static_cast<const Callbacks*>(get(kCallbacksTable));

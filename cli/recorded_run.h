@@ -14,7 +14,7 @@ struct RecordedRun {
   Environment environment = Environment::Inherited();
   std::vector<std::string> libraries;  // to preload, in order
   std::string output;                  // -o, "" for the recorder's own choice of name
-  std::string timeline;  // optimizer steps of a GPU timeline, "": none
+  std::string timeline;                // optimizer steps of a GPU timeline, "": none
   bool record = true;
   bool announce = true;    // say where the trace is, or why there is none
   bool simulated = false;  // on a simulated GPU

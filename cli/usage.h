@@ -38,7 +38,7 @@ inline void AddTimelineOption(CLI::App& command, std::string& steps) {
       return !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos &&
              part != "0";
     };
-    const bool good = number(text.substr(0, dash)) && number(last);
+    const bool good = number(text.substr(0, dash)) && number(last) && std::stol(text) <= std::stol(last);
     return good ? "" : "expected a number of optimizer steps (3), or a range of them, counted from 1 (10-12)";
   };
   command

@@ -6,8 +6,8 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -273,15 +273,15 @@ struct GpuTime {
     int64_t end = 0;
   };
   std::vector<CollectorChange> changes;
-  std::vector<Window> windows;  // of the timeline
-  std::map<int64_t, TensorUse> uses;  // by index into Timeline::tensors
-  std::vector<UnseenAllocation> unseen;          // largest first
+  std::vector<Window> windows;           // of the timeline
+  std::map<int64_t, TensorUse> uses;     // by index into Timeline::tensors
+  std::vector<UnseenAllocation> unseen;  // largest first
   int64_t kernels = 0;
   int64_t copies = 0;
   int64_t fills = 0;
   int64_t unknown_parameters = 0;  // kernels whose launch, or its parameters, were not seen
   int64_t graph_kernels = 0;
-  int64_t busy = 0;          // ns in which the device of the report ran something
+  int64_t busy = 0;  // ns in which the device of the report ran something
   int64_t dropped = 0;
   int64_t untimed = 0;
   int64_t device_bytes = 0;  // most that CUPTI holds on the device for itself

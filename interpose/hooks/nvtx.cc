@@ -3,11 +3,12 @@
 // of its own that we fill in. The program's ranges then come here.
 //
 // Structures and numbers: nvToolsExt.h and nvtxDetail/nvtxTypes.h of NVTX 3, stable since 2017.
+#include "interpose/hooks/nvtx.h"
+
 #include <cstdint>
 #include <cstring>
 #include <cwchar>
 
-#include "interpose/hooks/nvtx.h"
 #include "interpose/hooks/real.h"
 #include "interpose/record/gpu_events.h"
 

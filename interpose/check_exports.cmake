@@ -1,5 +1,5 @@
 # cmake -DLIBRARY=… -DMAP=… -DTABLE=… -DNM=… -DREADELF=… -P check_exports.cmake: the library exports the hooks and nothing else,
-# needs libc only, and the documents list the same hooks.
+# needs libc only and of that nothing dangerous, and the documents list the same hooks.
 execute_process(COMMAND ${NM} -D --defined-only ${LIBRARY} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^ \n]+\n" exported "${symbols}")
 list(TRANSFORM exported STRIP)
@@ -15,6 +15,20 @@ execute_process(COMMAND ${READELF} -d ${LIBRARY} OUTPUT_VARIABLE dynamic COMMAND
 string(REGEX MATCHALL "NEEDED[^\n]+" needed "${dynamic}")
 if(NOT needed MATCHES "^NEEDED[^;]*libc\\.so\\.6\\]$")
   message(FATAL_ERROR "${LIBRARY} needs more than libc: ${needed}")
+endif()
+# What no hook may call: the public dlsym, which is ours; the allocator and stdio, whose locks the host may hold; what ends
+# the host; threads; backtrace(), which allocates.
+execute_process(COMMAND ${NM} -D --undefined-only ${LIBRARY} OUTPUT_VARIABLE imported COMMAND_ERROR_IS_FATAL ANY)
+set(forbidden "dlsym|malloc|calloc|realloc|free|f?printf|v?s?n?printf|fwrite|fputs|puts|perror|fopen|fdopen|exit|abort|\
+__assert_fail|pthread_create|pthread_mutex_lock|backtrace|setenv|putenv|signal|sigaction")
+string(REGEX MATCHALL " U (${forbidden})(@[A-Za-z0-9_.]+)?\n" called "${imported}")
+if(called)
+  message(FATAL_ERROR "${LIBRARY} calls what it must not: ${called}")
+endif()
+# Initial-exec thread-local storage is taken from what the C library keeps in reserve when the recorder is loaded late.
+execute_process(COMMAND ${READELF} -lW ${LIBRARY} OUTPUT_VARIABLE segments COMMAND_ERROR_IS_FATAL ANY)
+if(NOT segments MATCHES " TLS +0x[0-9a-f]+ 0x[0-9a-f]+ 0x[0-9a-f]+ 0x[0-9a-f]+ 0x0000([0-3][0-9a-f]|40) ")
+  message(FATAL_ERROR "${LIBRARY} has more than 64 bytes of thread-local storage")
 endif()
 file(STRINGS ${TABLE} rows REGEX "^\\| `[A-Za-z0-9_]+` \\| lib")
 list(TRANSFORM rows REPLACE "^\\| `([A-Za-z0-9_]+)`.*$" "\\1")

@@ -68,6 +68,11 @@ void** Kernels::AddFatBinary(const void* wrapper) {
   return reinterpret_cast<void**>(&fat_binaries_.back());
 }
 
+bool Kernels::HasFatBinaries() {
+  std::lock_guard lock(mutex_);
+  return !fat_binaries_.empty();
+}
+
 void Kernels::AddFunction(void** fat_binary, const void* function, const char* name) {
   if (const ControlKernel kernel = FindControlKernel(name)) {
     std::unique_lock lock(control_mutex_);

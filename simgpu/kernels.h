@@ -26,6 +26,7 @@ class Kernels {
 
   // `wrapper` is what nvcc passes to __cudaRegisterFatBinary. The handle lives as long as the process.
   void** AddFatBinary(const void* wrapper);
+  bool HasFatBinaries();
   void AddFunction(void** fat_binary, const void* function, const char* name);
   void AddVariable(const void* variable, size_t bytes);
 

@@ -35,7 +35,19 @@ bool DeviceMemory::BookContext() {
 
 void DeviceMemory::DropContext() {
   std::lock_guard lock(mutex_);
+  while (!allocations_.empty()) FreeLocked(allocations_.begin()->first);
   context_ = false;
+  holds_ = 0;
+}
+
+void DeviceMemory::HoldContext() {
+  std::lock_guard lock(mutex_);
+  ++holds_;
+}
+
+bool DeviceMemory::ReleaseContext() {
+  std::lock_guard lock(mutex_);
+  return holds_ > 0 && --holds_ == 0;
 }
 
 bool DeviceMemory::has_context() const {
@@ -100,6 +112,10 @@ uintptr_t DeviceMemory::AllocateSmall(size_t bytes) {
 
 bool DeviceMemory::Free(uintptr_t address) {
   std::lock_guard lock(mutex_);
+  return FreeLocked(address);
+}
+
+bool DeviceMemory::FreeLocked(uintptr_t address) {
   const auto it = allocations_.find(address);
   if (it == allocations_.end()) return false;
   const size_t bytes = it->second;

@@ -26,9 +26,13 @@ class DeviceMemory {
 
   // Takes the context's share; repeated calls do nothing. False: it does not fit.
   bool BookContext();
-  // Gives it back: the primary context was reset.
+  // Gives it back, and every allocation in it: the primary context was reset.
   void DropContext();
   bool has_context() const;
+  // Holds on the primary context that the driver's API gave out; it ends with the last of them where the runtime has
+  // none of its own. Release: true where that was the last.
+  void HoldContext();
+  bool ReleaseContext();
 
   // Physical memory without an address. False: it does not fit, nothing changed.
   bool Book(size_t bytes);
@@ -59,12 +63,14 @@ class DeviceMemory {
 
   bool BookLocked(size_t bytes);
   uintptr_t AllocateSmall(size_t bytes);
+  bool FreeLocked(uintptr_t address);
   void FreeSmall(uintptr_t address, size_t bytes);
 
   const int device_;
   const Config config_;
   mutable std::mutex mutex_;
   bool context_ = false;
+  int holds_ = 0;
   int64_t booked_ = 0;
   std::map<uintptr_t, size_t> allocations_;  // base -> bytes asked for
   std::map<uintptr_t, Chunk> chunks_;

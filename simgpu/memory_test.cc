@@ -30,6 +30,25 @@ TEST(DeviceMemory, ContextIsTakenOnceAndOnlyWhenAsked) {
   EXPECT_EQ(memory.free(), kGiB - 100 * kMiB);
 }
 
+TEST(DeviceMemory, AContextTakesItsAllocationsAlong) {
+  DeviceMemory memory(0, Card(kGiB, 0, 200 * kMiB));
+  EXPECT_TRUE(memory.BookContext());
+  EXPECT_NE(memory.Allocate(100), 0u);
+  const uintptr_t large = memory.Allocate(3 * kMiB);
+  memory.DropContext();
+  EXPECT_EQ(memory.free(), kGiB);
+  EXPECT_FALSE(memory.Free(large));
+}
+
+TEST(DeviceMemory, TheLastHoldIsTold) {
+  DeviceMemory memory(0, Card(kGiB, 0, 200 * kMiB));
+  EXPECT_FALSE(memory.ReleaseContext());
+  memory.HoldContext();
+  memory.HoldContext();
+  EXPECT_FALSE(memory.ReleaseContext());
+  EXPECT_TRUE(memory.ReleaseContext());
+}
+
 TEST(DeviceMemory, ContextThatDoesNotFitIsRefused) {
   DeviceMemory memory(0, Card(kGiB, kGiB - 100 * kMiB, 200 * kMiB));
   EXPECT_FALSE(memory.BookContext());

@@ -18,6 +18,15 @@ CUresult Create(const HookSite& site, CUcontext* context, CUdevice device, Argum
   return result;
 }
 
+// Of a device's primary context; true where the driver does not say.
+bool IsActive(CUdevice device) {
+  using GetState = CUresult(CUdevice, unsigned int*, int*);
+  auto* state = reinterpret_cast<GetState*>(FindIn(HookLibrary::kCuda, "cuDevicePrimaryCtxGetState"));
+  unsigned int flags;
+  int active;
+  return state == nullptr || state(device, &flags, &active) != CUDA_SUCCESS || active != 0;
+}
+
 }  // namespace
 
 OOMTRACE_EXPORT CUresult cuCtxCreate_v2(CUcontext* context, unsigned int flags, CUdevice device) {
@@ -44,6 +53,17 @@ OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice d
     return DeviceAllocation{.kind = MemoryKind::kContext, .block = Written(true, context), .device = device};
   };
   return CallMeasured<CUresult>(OOMTRACE_SITE(kCuDevicePrimaryCtxRetain), given, context, device);
+}
+
+// The last release ends the context, and everything in it.
+OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+  const HookSite site = OOMTRACE_SITE(kCuDevicePrimaryCtxRelease);
+  const uint64_t ticks = Ticks();
+  const CUresult result = CallReal<CUresult>(site, device);
+  if (result == CUDA_SUCCESS && !InsideCuda::Now() && !IsActive(device)) {
+    RecordDeviceRelease(site, {.kind = MemoryKind::kContext, .device = device}, ticks);
+  }
+  return result;
 }
 
 OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {

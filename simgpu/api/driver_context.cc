@@ -6,6 +6,7 @@
 
 #include "simgpu/api/driver.h"
 #include "simgpu/api/runtime.h"
+#include "simgpu/kernels.h"
 
 using namespace oomtrace::simgpu;
 
@@ -123,11 +124,17 @@ SIMGPU_API CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device
   *context = nullptr;
   if (const Refusal refusal = Machine::Get().RequireContext(device); refusal != Refusal::kNone) return Driver(refusal);
   *context = ContextOf(device);
+  Machine::Get().device(device).HoldContext();
   return CUDA_SUCCESS;
 }
 
-// The runtime keeps its own hold on the primary context, so this ends nothing.
-SIMGPU_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) { return CheckDevice(device); }
+// The runtime has its own hold on the primary context. It is there where the program has kernels that it registered.
+SIMGPU_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+  if (const CUresult result = CheckDevice(device)) return result;
+  DeviceMemory& memory = Machine::Get().device(device);
+  if (memory.ReleaseContext() && !Kernels::Get().HasFatBinaries()) memory.DropContext();
+  return CUDA_SUCCESS;
+}
 SIMGPU_API CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice device, unsigned int) { return CheckDevice(device); }
 
 SIMGPU_API CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
@@ -138,9 +145,10 @@ SIMGPU_API CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
 
 // A context of one's own shares the primary one here: its memory is booked once.
 SIMGPU_API CUresult cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned int, CUdevice device) {
-  const CUresult result = cuDevicePrimaryCtxRetain(context, device);
-  if (result == CUDA_SUCCESS) Machine::choose_device(device);
-  return result;
+  if (const Refusal refusal = Machine::Get().RequireContext(device); refusal != Refusal::kNone) return Driver(refusal);
+  *context = ContextOf(device);
+  Machine::choose_device(device);
+  return CUDA_SUCCESS;
 }
 
 SIMGPU_API CUresult cuCtxCreate_v3(CUcontext* context, CUexecAffinityParam*, int, unsigned int flags, CUdevice device) {

@@ -192,6 +192,18 @@ static void Context(void) {
   printf("device 0\n");
 }
 
+static void Primary(void) {
+  CUcontext twice;
+  CUdeviceptr inside;
+  CALL("cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", CUresult(*)(CUcontext*, CUdevice), &twice, 0);
+  CALL("cuMemAlloc", "cuMemAlloc_v2", CUresult(*)(CUdeviceptr*, size_t), &inside, 12 * kMiB);
+  CALL("cuDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2", CUresult(*)(CUdevice), 0);
+  CALL("cuMemAlloc", "cuMemAlloc_v2", CUresult(*)(CUdeviceptr*, size_t), &inside,
+       5 * kMiB);  // the first is there still
+  CALL("cuDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2", CUresult(*)(CUdevice), 0);
+  printf("device 0\n");
+}
+
 // What hosts do wrong: no out-parameter, frees of what was never there, refusals. The answers are the driver's.
 static void Wrong(void) {
   CUdeviceptr address = 0;
@@ -252,9 +264,9 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)(void);
-  } routes[] = {{"memory", Memory}, {"pooled", Pooled},      {"host", Host},        {"virtual", Virtual},
-                {"arrays", Arrays}, {"shared", Shared},      {"graph", Graph},      {"context", Context},
-                {"wrong", Wrong},   {"table", PrivateTable}, {"versions", Versions}};
+  } routes[] = {{"memory", Memory},   {"pooled", Pooled}, {"host", Host},          {"virtual", Virtual},
+                {"arrays", Arrays},   {"shared", Shared}, {"graph", Graph},        {"context", Context},
+                {"primary", Primary}, {"wrong", Wrong},   {"table", PrivateTable}, {"versions", Versions}};
   CUcontext context;
   CALL("cuInit", "cuInit", CUresult(*)(unsigned int), 0u);
   CALL("cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRetain", CUresult(*)(CUcontext*, CUdevice), &context, 0);

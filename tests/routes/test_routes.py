@@ -28,6 +28,14 @@ def test_what_a_context_held_goes_with_it(recorded, analyze):
 
 
 @pytest.mark.parametrize("door", DOORS)
+def test_the_last_release_ends_the_primary_context(recorded, analyze, door):
+    ran = recorded("driver_client", door, "primary")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.held("device") == 0
+    assert analyze(ran.path).report["device"]["other"] == 17 * MIB  # before the last release
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_physical_memory_counts_once(recorded, analyze, door):
     ran = recorded("driver_client", door, "virtual")
     assert ran.status == 0, ran.err

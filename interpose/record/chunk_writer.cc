@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "interpose/record/test_point.h"
 #include "interpose/record/wire.h"
 
 namespace oomtrace {
@@ -36,6 +37,7 @@ uint8_t* ChunkWriter::NextChunk(size_t bytes) {
   if (bytes > kChunkPayload) return nullptr;
   if (chunk_ != nullptr) SealChunk();
   chunk_ = locked_ ? file_->TakeLocked(kind_, thread_, generation_) : file_->Take(kind_, thread_);
+  OOMTRACE_TEST_POINT("writer: chunk taken");
   if (chunk_ == nullptr) return nullptr;
   committed_ = 0;
   last_ticks_ = chunk_->base_ticks;
@@ -59,13 +61,17 @@ uint8_t* ChunkWriter::BeginRun() {
     at[-1] |= 0x80;
     *at = 0;
   }
+  OOMTRACE_TEST_POINT("run: tag");
   run_ = static_cast<uint32_t>(at - chunk_->payload());
   StoreLength(at, static_cast<uint32_t>(kChunkPayload) - run_ - kLengthSize);
+  OOMTRACE_TEST_POINT("run: begun");
   return at + kLengthSize;
 }
 
 void ChunkWriter::EndRun() {
+  OOMTRACE_TEST_POINT("run: before its length");
   StoreLength(chunk_->payload() + run_, committed_ - run_ - kLengthSize);
+  OOMTRACE_TEST_POINT("run: ended");
   run_ = 0;
 }
 

@@ -11,6 +11,7 @@
 #include "interpose/record/clock.h"
 #include "interpose/record/format.h"
 #include "interpose/record/proto_writer.h"
+#include "interpose/record/test_point.h"
 #include "interpose/record/trace_file.h"
 
 namespace oomtrace {
@@ -53,7 +54,9 @@ class ChunkWriter {
   }
   void Commit(const uint8_t* end) {
     committed_ = static_cast<uint32_t>(end - chunk_->payload());
+    OOMTRACE_TEST_POINT("commit: before");
     chunk_->committed.store(committed_, std::memory_order_release);
+    OOMTRACE_TEST_POINT("commit: after");
   }
 
   // Deltas advance when they are taken: each belongs to a record that is committed.

@@ -1,6 +1,7 @@
 #include "interpose/record/facts.h"
 
 #include "interpose/record/hash.h"
+#include "interpose/record/test_point.h"
 #include "interpose/record/wire.h"
 
 namespace oomtrace {
@@ -25,6 +26,7 @@ uint32_t Facts::AddLocked(Table& table, uint64_t hash, size_t most, Fill fill) {
   if (table.full()) return 0;
   const uint32_t id = table.next_id();
   if (!WriteLocked(most, [&](ProtoWriter& proto) { fill(proto, id); })) return 0;
+  OOMTRACE_TEST_POINT("facts: written, not yet known");
   table.Insert(hash);
   return id;
 }

@@ -5,6 +5,7 @@
 
 #include "interpose/record/compact_writer.h"
 #include "interpose/record/memory.h"
+#include "interpose/record/test_point.h"
 #include "interpose/record/wire.h"
 
 namespace oomtrace {
@@ -75,19 +76,27 @@ bool Fold::TakeIn() {
 void Fold::FoldOldest() {
   if (broken_ || !ChooseBatch()) return;
   const uint64_t events_before = live_.events();
+  OOMTRACE_TEST_POINT("fold: batch chosen");
   const bool complete = TakeIn();
+  OOMTRACE_TEST_POINT("fold: taken in");
   ++generation_;
   if (!complete || !WriteGeneration()) {
     Discard(generation_);  // the live set is ahead of the trace from here on
     broken_ = true;
     return;
   }
+  OOMTRACE_TEST_POINT("fold: generation written");
   WriteKept();
+  OOMTRACE_TEST_POINT("fold: kept events written");
   TraceHeader& header = *file_->header_;
   header.fold_horizon[generation_ % 2].store(until_, std::memory_order_relaxed);
+  OOMTRACE_TEST_POINT("fold: horizon written");
   header.fold_generation.store(generation_, std::memory_order_release);
+  OOMTRACE_TEST_POINT("fold: counts");
   header.folded_events.fetch_add(live_.events() - events_before, std::memory_order_relaxed);
+  OOMTRACE_TEST_POINT("fold: events counted");
   Discard(generation_ - 1);
+  OOMTRACE_TEST_POINT("fold: last generation gone");
   for (uint64_t i = 0; i < batch_size_; ++i) file_->Release(batch_[i]);
 }
 

@@ -15,6 +15,7 @@
 #include "interpose/record/events.h"
 #include "interpose/record/memory.h"
 #include "interpose/record/process_info.h"
+#include "interpose/record/test_point.h"
 
 namespace oomtrace {
 
@@ -186,8 +187,11 @@ bool Recorder::Start() {
       return false;
     }
     facts_.Bind(&file_, ThreadId());
+    OOMTRACE_TEST_POINT("start: file open");
     WriteProcess(facts_, {});
+    OOMTRACE_TEST_POINT("start: process written");
     file_.header()->state.store(static_cast<uint32_t>(State::kRecording), std::memory_order_release);
+    OOMTRACE_TEST_POINT("start: state in the header");
     state_.store(State::kRecording, std::memory_order_release);
   }
   // A forked child has inherited the registration, as it has this variable.

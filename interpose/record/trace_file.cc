@@ -15,6 +15,7 @@
 #include "interpose/record/crc32c.h"
 #include "interpose/record/fold.h"
 #include "interpose/record/memory.h"
+#include "interpose/record/test_point.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -57,6 +58,7 @@ bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, in
     reason->Add("cannot create ").AddEnd(path, kShownPath).Add(": ").Add(strerrordesc_np(*errno_out));
     return false;
   }
+  OOMTRACE_TEST_POINT("open: file made");
   const uint64_t span = kHeaderSize + budget_chunks_ * kChunkSize;
   const char* problem = nullptr;
   if (!Reserve(0, kHeaderSize + kChunkSize)) {
@@ -78,6 +80,7 @@ bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, in
     descriptor_.Close();
     return false;
   }
+  OOMTRACE_TEST_POINT("open: mapped");
   reserved_chunks_ = 1;
   header_->version = kFormatVersion;
   header_->header_size = kHeaderSize;
@@ -89,7 +92,11 @@ bool TraceFile::Open(const char* path, uint64_t budget_bytes, Reason* reason, in
   header_->start_unix_ns = ClockNs(CLOCK_REALTIME);
   header_->start_ticks = Ticks();
   header_->start_monotonic_ns = ClockNs(CLOCK_MONOTONIC);
+  OOMTRACE_TEST_POINT("open: before the magic");
+  // What is killed before this has left no trace.
+  std::atomic_thread_fence(std::memory_order_release);
   memcpy(header_->magic, "OOMTRACE", 8);
+  OOMTRACE_TEST_POINT("open: done");
   return true;
 }
 
@@ -117,6 +124,7 @@ bool TraceFile::Grow() {
     full_ = true;
     return false;
   }
+  OOMTRACE_TEST_POINT("grow: reserved");
   reserved_chunks_ = target;
   header_->reserved_chunks.store(target, std::memory_order_release);
   return true;
@@ -155,14 +163,13 @@ uint64_t TraceFile::OldestSealed() const {
 
 // What was in it is no longer part of the trace.
 void TraceFile::Release(uint64_t index) {
+  OOMTRACE_TEST_POINT("release: before");
   At(index)->magic.store(0, std::memory_order_release);
-  Unload(At(index));
+  OOMTRACE_TEST_POINT("release: after");
+  DropResident(At(index), kChunkSize);
   slots_[index].sequence = 0;
   ++released_chunks_;
 }
-
-// Takes the chunk's pages out of this process; they stay in the page cache, and with it in the file.
-void TraceFile::Unload(ChunkHeader* chunk) const { madvise(chunk, kChunkSize, MADV_DONTNEED); }
 
 ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread, uint32_t generation) {
   ChunkHeader* chunk = At(index);
@@ -174,7 +181,11 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread, u
     full_ = true;
     return nullptr;
   }
-  chunk->magic.store(0, std::memory_order_release);  // a kill in between leaves a chunk that was never used
+  OOMTRACE_TEST_POINT("begin: pages there");
+  // A kill in between leaves a chunk that was never used.
+  chunk->magic.store(0, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  OOMTRACE_TEST_POINT("begin: magic gone");
   chunk->committed.store(0, std::memory_order_relaxed);
   chunk->kind = static_cast<uint16_t>(kind);
   chunk->flags.store(0, std::memory_order_relaxed);
@@ -186,7 +197,9 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread, u
   chunk->thread = thread;
   chunk->crc = 0;
   chunk->generation = generation;
+  OOMTRACE_TEST_POINT("begin: header filled in");
   chunk->magic.store(kChunkMagic, std::memory_order_release);
+  OOMTRACE_TEST_POINT("begin: done");
   if (index == used_chunks_) {
     ++used_chunks_;
   } else {
@@ -210,6 +223,7 @@ ChunkHeader* TraceFile::Take(ChunkKind kind, uint32_t thread) {
     const uint64_t oldest = OldestSealed();
     if (oldest == kNone) return nullptr;
     header_->recycled_chunks.fetch_add(1, std::memory_order_relaxed);
+    OOMTRACE_TEST_POINT("recycle: counted");
     Release(oldest);
     chunk = TakeLocked(kind, thread, 0);
   }
@@ -229,12 +243,13 @@ void TraceFile::Seal(ChunkHeader* chunk) {
 
 void TraceFile::SealLocked(ChunkHeader* chunk) {
   chunk->crc = Crc32c(chunk->payload(), chunk->committed.load(std::memory_order_relaxed));
+  OOMTRACE_TEST_POINT("seal: checksum");
   chunk->flags.store(kSealed, std::memory_order_release);
-  DropResident(chunk, kChunkSize);
+  OOMTRACE_TEST_POINT("seal: done");
   Slot& slot = slots_[IndexOf(chunk)];
   slot.held = false;
   slot.sealed_ticks = Ticks();
-  Unload(chunk);
+  DropResident(chunk, kChunkSize);
 }
 
 }  // namespace oomtrace

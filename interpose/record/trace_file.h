@@ -73,7 +73,6 @@ class TraceFile {
   uint64_t IndexOf(const ChunkHeader* chunk) const;
   void Release(uint64_t index);
   ChunkHeader* Begin(uint64_t index, ChunkKind kind, uint32_t thread, uint32_t generation);
-  void Unload(ChunkHeader* chunk) const;
 
   SpinLock lock_;
   GuestDescriptor descriptor_;

@@ -61,6 +61,8 @@ std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std:
     case Category::kOptimizerState:
       return "";
     default:
+      // What is no tensor is known by what it is: "cuBLAS workspace".
+      if (tensor.layout == 0 && !tensor.name.empty()) return tensor.name;
       return tensor.module.empty() ? site : tensor.module;
   }
 }

@@ -120,7 +120,9 @@ std::vector<std::string> Unknowns(const Facts& facts) {
     unknown.push_back(
         "Which other processes hold memory: the driver gave no list, so theirs would stand under the CUDA context.");
   }
-  if (facts.oom && facts.oom->layout == 0) {
+  if (facts.oom && facts.oom->layout == 0 && !facts.oom->buffer.empty()) {
+    unknown.push_back(absl::StrCat("A shape of what did not fit: it was no tensor but a ", facts.oom->buffer, "."));
+  } else if (facts.oom && facts.oom->layout == 0) {
     unknown.push_back(
         "The shape of the tensor that did not fit: it was asked for without one (a workspace or a library's buffer).");
   }

@@ -128,6 +128,8 @@ bool ParseRecord(uint32_t number, std::string_view bytes, Tables* tables) {
       return ParseById(bytes, &tables->layouts);
     case trace::Chunk::kContextFieldNumber:
       return ParseById(bytes, &tables->contexts);
+    case trace::Chunk::kNativeCallersFieldNumber:
+      return ParseById(bytes, &tables->native_callers);
     case trace::Chunk::kSiteFieldNumber:
       return ParseById(bytes, &tables->sites);
     case trace::Chunk::kModuleFieldNumber:

@@ -21,6 +21,7 @@ struct Tables {
   absl::flat_hash_map<uint32_t, trace::Layout> layouts;
   absl::flat_hash_map<uint32_t, trace::Context> contexts;
   SiteTable sites;
+  absl::flat_hash_map<uint32_t, trace::NativeCallers> native_callers;
   absl::flat_hash_map<uint32_t, std::string> libraries;  // path by id
   absl::flat_hash_map<uint64_t, trace::Module> modules;  // by identity, the last that was said
   std::vector<trace::Optimizer> optimizers;              // one an identity, the last that was said

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analyzer/timeline/dtype.h"
+#include "analyzer/timeline/native_names.h"
 
 namespace oomtrace {
 namespace {
@@ -157,9 +158,12 @@ void Interned::AddLayouts(const Tables& tables, Timeline* timeline) {
 
 void Interned::AddContexts(const Tables& tables, Timeline* timeline) {
   Indices nodes;
+  const absl::flat_hash_map<uint32_t, std::string> buffers = BufferNames(tables);
   for (const uint32_t id : SortedKeys(tables.contexts)) {
     const trace::Context& from = tables.contexts.at(id);
-    AllocationContext context{from.grad_mode(), from.inference_mode(), from.backward(), 0, Stack(from.forward_stack())};
+    AllocationContext context{
+        from.grad_mode(), from.inference_mode(), from.backward(), 0, Stack(from.forward_stack()), ""};
+    if (const auto buffer = buffers.find(from.native()); buffer != buffers.end()) context.buffer = buffer->second;
     if (const std::string& node = tables.String(from.node()); !node.empty()) {
       const auto [known, fresh] = nodes.try_emplace(from.node(), static_cast<uint32_t>(timeline->strings.size()));
       if (fresh) timeline->strings.push_back(NodeName(node));
@@ -169,9 +173,10 @@ void Interned::AddContexts(const Tables& tables, Timeline* timeline) {
   }
 }
 
-AllocationContext Interned::Context(uint32_t id) const {
+const AllocationContext& Interned::Context(uint32_t id) const {
+  static const AllocationContext* const kNone = new AllocationContext;
   const auto found = contexts_.find(id);
-  return found == contexts_.end() ? AllocationContext() : found->second;
+  return found == contexts_.end() ? *kNone : found->second;
 }
 
 }  // namespace oomtrace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "absl/container/flat_hash_map.h"
 #include "analyzer/read/tables.h"
@@ -15,6 +16,7 @@ struct AllocationContext {  // of trace::Context
   bool backward = false;
   uint32_t node = 0;           // index into Timeline::strings
   uint32_t forward_stack = 0;  // index into Timeline::stacks
+  std::string buffer;          // what a block without a layout is, "" where it is not known
 };
 
 class Interned {
@@ -26,7 +28,7 @@ class Interned {
   // Index of what the trace calls by this id; 0 where the trace does not define it.
   uint32_t Stack(uint32_t id) const { return Index(stacks_, id); }
   uint32_t Layout(uint32_t id) const { return Index(layouts_, id); }
-  AllocationContext Context(uint32_t id) const;
+  const AllocationContext& Context(uint32_t id) const;
 
  private:
   using Indices = absl::flat_hash_map<uint32_t, uint32_t>;

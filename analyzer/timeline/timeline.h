@@ -75,7 +75,8 @@ struct Tensor {
   int64_t step = 0;                        // optimizer steps completed at birth
   int64_t died_step = -1;                  // steps completed at death, -1: alive at the end
   // Filled by attribute/.
-  InternedText name;    // parameter or state name, "" where there is none
+  InternedText name;    // parameter or state name, "" where there is none; from the start on, of a block without a
+                        // layout, what it is: "cuBLAS workspace"
   InternedText module;  // module path
   InternedText holder;  // Python name that keeps it alive
 };
@@ -147,6 +148,7 @@ struct OutOfMemory {
   uint32_t forward_stack = 0;  // as in Tensor
   bool grad_mode = false;
   bool backward = false;
+  std::string buffer;  // without a layout: what was asked for, "cuBLAS workspace"
   PhaseKind phase = PhaseKind::kSetUp;
   int64_t step = 0;
   int64_t micro_batch = 0;

@@ -156,6 +156,7 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
   tensor.grad_mode = context.grad_mode;
   tensor.inference_mode = context.inference_mode;
   tensor.backward = context.backward;
+  if (tensor.layout == 0) tensor.name = context.buffer;
   const uint64_t root = timeline_.stacks[tensor.stack].root_module;
   tensor.phase = machine_.OnAllocation({.time = event.time,
                                         .grad_mode = context.grad_mode,
@@ -263,7 +264,7 @@ void Builder::OnHostCopy(const HostCopyEvent& event) {
 
 void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
   Seen(event.time);
-  const AllocationContext context = interned_.Context(event.context);
+  const AllocationContext& context = interned_.Context(event.context);
   OutOfMemory refusal;
   refusal.time = event.time;
   refusal.requested = event.bytes;
@@ -277,6 +278,7 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
   refusal.grad_mode = context.grad_mode;
   refusal.backward = context.backward;
   refusal.forward_stack = context.forward_stack;
+  refusal.buffer = context.buffer;
   refusal.from_caching_allocator = event.source != trace::OutOfMemory::DEVICE_CALL;
   refusal.phase = machine_.OnAllocation({.time = event.time,
                                          .grad_mode = context.grad_mode,

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "interpose/hooks/forward_stacks.h"
+#include "interpose/hooks/native_callers.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
 #include "interpose/python/python_stack.h"
@@ -80,8 +81,9 @@ uint64_t SiteKey(const Recorder& recorder, const RawAttribution& raw, uint64_t b
   return Mix(place ^ reinterpret_cast<uintptr_t>(&recorder), bytes ^ static_cast<uint64_t>(device) << 56);
 }
 
-__attribute__((noinline)) Attribution NewSite(Recorder& recorder, const RawAttribution& raw, uint64_t key,
-                                              uint64_t bytes, uint32_t device) {
+__attribute__((noinline)) Attribution NewSite(Recorder& recorder, RawAttribution raw, uint64_t key, uint64_t bytes,
+                                              uint32_t device, const HookFrame& hook) {
+  if (raw.layout == nullptr) raw.context.native = FindNativeCallers(recorder, hook);
   Attribution attribution = Intern(recorder, raw);
   const uint64_t parts = Mix(attribution.stack | static_cast<uint64_t>(attribution.layout) << 32, attribution.context);
   const uint64_t content = Mix(parts, bytes ^ static_cast<uint64_t>(device) << 56);
@@ -124,16 +126,19 @@ uint32_t CurrentStack(ThreadState& thread) {
   return WalkPythonStack(&stack) ? InternPythonStack(*thread.recorder, stack) : 0;
 }
 
-Attribution AttributeAllocation(ThreadState& thread) {
-  return Intern(*thread.recorder, RawAttribution(*thread.recorder, __builtin_frame_address(0)));
+Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook) {
+  RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
+  if (raw.layout == nullptr && hook.caller != nullptr)
+    raw.context.native = FindNativeCallers(*thread.recorder, hook);
+  return Intern(*thread.recorder, raw);
 }
 
-Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device) {
+Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device, const HookFrame& hook) {
   const RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
   const uint64_t key = SiteKey(*thread.recorder, raw, bytes, device);
   Attribution attribution;
   attribution.site = recent_sites.Find(key);
-  return attribution.site != 0 ? attribution : NewSite(*thread.recorder, raw, key, bytes, device);
+  return attribution.site != 0 ? attribution : NewSite(*thread.recorder, raw, key, bytes, device, hook);
 }
 
 }  // namespace oomtrace

@@ -1,14 +1,16 @@
 // What is known about the allocation that this thread is making: the Python stack, the tensor's layout, grad mode.
 #pragma once
 
+#include "interpose/hooks/native_callers.h"
 #include "interpose/record/events.h"
 
 namespace oomtrace {
 
-// Called with the thread's Entry held, from a hook whose frame is below every live scope.
-Attribution AttributeAllocation(ThreadState& thread);
+// Called with the thread's Entry held, from a hook whose frame is below every live scope. Where no tensor factory runs,
+// the native callers are looked for if the hook gives its frame.
+Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook = {});
 // The same for a block of the caching allocator: a site, and nothing else where it is a known one.
-Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device);
+Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device, const HookFrame& hook);
 uint32_t CurrentStack(ThreadState& thread);
 
 // The stack of the statement that started the backward which runs now: the engine's own threads have no Python stack,

@@ -14,19 +14,19 @@ namespace {
 
 uint32_t Index(Device device) { return device.index < 0 ? 0 : static_cast<uint32_t>(device.index); }
 
-void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device) {
+void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device, const HookFrame& hook) {
   Entry entry(Cause::kMemory);
   if (!entry) return;
   const auto address = reinterpret_cast<uint64_t>(block);
   if (bytes > 0) {
     const auto size = static_cast<uint64_t>(bytes);
-    RecordTensorAlloc(entry.thread(), address, size, device, reserved, AttributeBlock(entry.thread(), size, device));
+    RecordTensorAlloc(entry.thread(), address, size, device, reserved, AttributeBlock(entry.thread(), size, device, hook));
   } else {
     RecordTensorFree(entry.thread(), address, device, reserved);
   }
 }
 
-void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t device) {
+void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t device, const HookFrame& hook) {
   Entry entry(Cause::kMemory);
   if (!entry) return;
   Refusal refusal;
@@ -36,7 +36,7 @@ void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t de
   refusal.allocated = allocated;
   refusal.reserved = reserved;
   QueryMemory(&refusal.device_free, &refusal.device_total);
-  RecordOutOfMemory(entry.thread(), refusal, AttributeAllocation(entry.thread()));
+  RecordOutOfMemory(entry.thread(), refusal, AttributeAllocation(entry.thread(), hook));
   entry.recorder().NoteOutOfMemory();
 }
 
@@ -44,21 +44,23 @@ void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t de
 
 OOMTRACE_EXPORT void _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(void* block, int64_t bytes, size_t allocated,
                                                                            size_t reserved, Device device) {
-  if (device.type == kCuda && bytes != 0) RecordBlock(block, bytes, reserved, Index(device));
+  const HookFrame hook = OOMTRACE_HOOK_FRAME();
+  if (device.type == kCuda && bytes != 0) RecordBlock(block, bytes, reserved, Index(device), hook);
   using Report = void(void*, int64_t, size_t, size_t, Device);
-  if (auto* real = Real<Report>(HookId::kReportMemoryUsage, __builtin_return_address(0)))
+  if (auto* real = Real<Report>(HookId::kReportMemoryUsage, hook.caller))
     real(block, bytes, allocated, reserved, device);
 }
 
 OOMTRACE_EXPORT void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t bytes, size_t allocated,
                                                                          size_t reserved, Device device) {
+  const HookFrame hook = OOMTRACE_HOOK_FRAME();
   if (device.type == kCuda) {
-    RecordRefusal(bytes, allocated, reserved, Index(device));
+    RecordRefusal(bytes, allocated, reserved, Index(device), hook);
     ForgetFactory();
     NudgeCollector();
     RequestPythonPart(PythonTask::kOutOfMemory);
   }
   using Report = void(int64_t, size_t, size_t, Device);
-  if (auto* real = Real<Report>(HookId::kReportOutOfMemory, __builtin_return_address(0)))
+  if (auto* real = Real<Report>(HookId::kReportOutOfMemory, hook.caller))
     real(bytes, allocated, reserved, device);
 }

@@ -56,7 +56,8 @@ uint64_t Facts::HashOf(const LayoutState& layout) {
 
 uint64_t Facts::HashOf(const ContextState& context) {
   const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
-  return Mix(reinterpret_cast<uintptr_t>(context.node), flags | static_cast<uint64_t>(context.forward_stack) << 8);
+  return Mix(reinterpret_cast<uintptr_t>(context.node),
+             flags | static_cast<uint64_t>(context.forward_stack) << 8 | static_cast<uint64_t>(context.native) << 40);
 }
 
 uint32_t Facts::Layout(const LayoutState& layout) {
@@ -93,6 +94,25 @@ uint32_t Facts::Context(const ContextState& context) {
     proto.Bool(4, context.backward);
     proto.Uint(5, node);
     proto.Uint(7, context.forward_stack);
+    proto.Uint(8, context.native);
+    proto.End(message);
+  });
+}
+
+uint32_t Facts::NativeCallers(const CodePlace* places, uint32_t count) {
+  uint64_t hash = count;
+  for (uint32_t i = 0; i < count; ++i) hash = Mix(hash ^ places[i].library, places[i].offset);
+  if (const uint32_t known = native_callers_.Find(hash)) return known;
+  SpinLockHolder hold(lock_);
+  return AddLocked(native_callers_, hash, 48 + count * 15, [&](ProtoWriter& proto, uint32_t id) {
+    uint8_t* message = proto.Begin(wire::kNativeCallers);
+    proto.Uint(1, id);
+    uint8_t* list = proto.Begin(2);
+    for (uint32_t i = 0; i < count; ++i) proto.Packed(places[i].library);
+    proto.End(list);
+    list = proto.Begin(3);
+    for (uint32_t i = 0; i < count; ++i) proto.Packed(places[i].offset);
+    proto.End(list);
     proto.End(message);
   });
 }

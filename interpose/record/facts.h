@@ -23,6 +23,13 @@ struct ContextState {
   bool backward = false;
   const char* node = nullptr;  // mangled class name, static storage of the library that defines it
   uint32_t forward_stack = 0;  // of the forward operator whose gradient the node computes
+  uint32_t native = 0;         // NativeCallers.id
+};
+
+// An instruction in a library's file.
+struct CodePlace {
+  uint32_t library = 0;  // Library.id
+  uint64_t offset = 0;   // into the file
 };
 
 struct LayoutState {
@@ -68,6 +75,7 @@ class Facts {
   uint32_t String(std::string_view text);
   uint32_t Layout(const LayoutState& layout);
   uint32_t Context(const ContextState& context);
+  uint32_t NativeCallers(const CodePlace* places, uint32_t count);  // innermost first
   uint32_t Library(std::string_view path);
 
   // Frames and stacks are known by hashes that the caller makes from what it walked.
@@ -121,6 +129,7 @@ class Facts {
   InternTable<1 << 16> layouts_;
   InternTable<1 << 17> contexts_;
   InternTable<1 << 10> libraries_;
+  InternTable<1 << 12> native_callers_;
   InternTable<kMostSites> sites_;
   SiteSize site_sizes_[kMostSites];  // by id
 };

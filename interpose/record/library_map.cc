@@ -32,6 +32,16 @@ bool HoldsCachingAllocator(std::string_view path) {
   return false;
 }
 
+// The executable or shared library of CPython: python3.11, libpython3.11.so.1.0.
+bool IsInterpreter(std::string_view path) {
+  size_t name = path.size();
+  while (name > 0 && path[name - 1] != '/') --name;
+  for (const std::string_view prefix : {std::string_view("python"), std::string_view("libpython")})
+    if (path.size() - name >= prefix.size() && memcmp(path.data() + name, prefix.data(), prefix.size()) == 0)
+      return true;
+  return false;
+}
+
 }  // namespace
 
 LibraryFound LibraryMap::Find(const void* code, Facts& facts) {
@@ -39,19 +49,29 @@ LibraryFound LibraryMap::Find(const void* code, Facts& facts) {
   const uint64_t key = Mix(address, 0);
   if (const uint32_t known = recent_.Find(key)) return {known >> 1, (known & 1) != 0};
   SpinLockHolder hold(lock_);
-  LibraryFound library = Search(address);
-  if (library.id == 0) {
-    Refresh(facts);
-    library = Search(address);
-  }
+  const Range* range = SearchTwice(address, facts);
+  const LibraryFound library = range != nullptr ? range->library : LibraryFound();
   if (library.id != 0) recent_.Insert(key, library.id << 1 | (library.caching_allocator ? 1 : 0));
   return library;
 }
 
-LibraryFound LibraryMap::Search(uintptr_t address) const {
+CodeFound LibraryMap::FindCode(uintptr_t code, Facts& facts) {
+  SpinLockHolder hold(lock_);
+  const Range* range = SearchTwice(code, facts);
+  if (range == nullptr) return {};
+  return {{range->library.id, code - range->begin + range->file_offset}, range->base, range->interpreter};
+}
+
+const LibraryMap::Range* LibraryMap::SearchTwice(uintptr_t address, Facts& facts) {
+  if (const Range* range = Search(address)) return range;
+  Refresh(facts);
+  return Search(address);
+}
+
+const LibraryMap::Range* LibraryMap::Search(uintptr_t address) const {
   for (uint32_t i = 0; i < count_; ++i)
-    if (address >= ranges_[i].begin && address < ranges_[i].end) return ranges_[i].library;
-  return {};
+    if (address >= ranges_[i].begin && address < ranges_[i].end) return &ranges_[i];
+  return nullptr;
 }
 
 // A line: "7f00-7fff r-xp 00000000 08:01 1234   /usr/lib/x.so".
@@ -59,11 +79,17 @@ void LibraryMap::AddLine(const char* line, const char* end, Facts& facts) {
   const uintptr_t begin_address = ParseHex(&line);
   ++line;
   const uintptr_t end_address = ParseHex(&line);
-  if (end - line < 5 || line[3] != 'x') return;
+  if (end - line < 8) return;
+  const char* offset_text = line + 6;
+  const uint64_t file_offset = ParseHex(&offset_text);
+  if (file_offset == 0) base_ = begin_address;
+  if (line[3] != 'x') return;
   const auto* path = static_cast<const char*>(memchr(line, '/', static_cast<size_t>(end - line)));
   if (path == nullptr || count_ == kMost) return;
   const std::string_view text(path, static_cast<size_t>(end - path));
-  ranges_[count_++] = {begin_address, end_address, {facts.Library(text), HoldsCachingAllocator(text)}};
+  ranges_[count_++] = {
+      begin_address,      end_address, file_offset, base_, {facts.Library(text), HoldsCachingAllocator(text)},
+      IsInterpreter(text)};
 }
 
 void LibraryMap::Refresh(Facts& facts) {

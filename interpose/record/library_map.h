@@ -15,26 +15,38 @@ struct LibraryFound {
   bool caching_allocator = false;  // the library of PyTorch's device allocator
 };
 
+struct CodeFound {
+  CodePlace place;           // place.library is 0 where the address is in no file
+  uintptr_t base = 0;        // where the library's file begins in memory: its ELF header
+  bool interpreter = false;  // Python itself
+};
+
 class LibraryMap {
  public:
   static constexpr uint32_t kMost = 4096;  // executable mappings; PyTorch with CUDA has about 150
 
   LibraryFound Find(const void* code, Facts& facts);
+  CodeFound FindCode(uintptr_t code, Facts& facts);
 
  private:
   struct Range {
     uintptr_t begin;
     uintptr_t end;
+    uint64_t file_offset;
+    uintptr_t base;
     LibraryFound library;
+    bool interpreter;
   };
 
-  LibraryFound Search(uintptr_t address) const;
+  const Range* Search(uintptr_t address) const;
+  const Range* SearchTwice(uintptr_t address, Facts& facts);
   void Refresh(Facts& facts);
   void AddLine(const char* line, const char* end, Facts& facts);
 
   RecentTable<256> recent_;  // id and the flag, by return address: where each tensor is a device call, this is hot
   SpinLock lock_;
   uint32_t count_;
+  uintptr_t base_;  // of the file whose lines are being read
   Range ranges_[kMost];
 };
 

@@ -137,6 +137,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"folded_steps", wire::kFoldedSteps},
       {"unknown_route", wire::kUnknownRoute},
       {"system", wire::kSystem},
+      {"native_callers", wire::kNativeCallers},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

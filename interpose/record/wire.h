@@ -42,6 +42,7 @@ inline constexpr uint32_t kSite = 28;
 inline constexpr uint32_t kFoldedSteps = 29;
 inline constexpr uint32_t kUnknownRoute = 30;
 inline constexpr uint32_t kSystem = 41;
+inline constexpr uint32_t kNativeCallers = 45;
 
 // Kinds of the events in a compact run.
 enum class Compact : uint32_t {

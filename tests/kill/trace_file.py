@@ -144,7 +144,7 @@ class Trace:
     def index(self):
         self.by_id = {
             kind: {packet["id"]: packet for packet in self.facts[kind]}
-            for kind in ("string", "frame", "stack", "layout", "context", "library", "site")
+            for kind in ("string", "frame", "stack", "layout", "context", "library", "site", "native_callers")
         }
         self.strings = {number: packet.get("value", "") for number, packet in self.by_id["string"].items()}
 

@@ -1,11 +1,12 @@
 # Each target does all of its own set-up, on a fresh Debian 12, Ubuntu 22.04 or 24.04. The work is in scripts/.
-.PHONY: help setup build demo test test-all lint bench fuzz clean distclean
+.PHONY: help setup build demo test test-all matrix lint bench fuzz clean distclean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo      train a GPT-2 on a simulated 12 GB card until it runs out of memory, and say why"
 	@echo "make test      build, C++ tests, Python tests with real PyTorch, lint (under half an hour on 2 cores)"
 	@echo "make test-all  make test and the slow matrix"
+	@echo "make matrix    what the recorder sees of PyTorch 2.4.1 to 2.15.0 (downloads 5 GB the first time)"
 	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
 	@echo "make lint      clang-format, clang-tidy, ruff"
 	@echo "make bench     what recording costs, against PyTorch's own recorder; fails beyond bench/budget.json"
@@ -35,6 +36,11 @@ test-all:
 	@scripts/build
 	@scripts/test --slow
 
+matrix:
+	@scripts/setup build
+	@scripts/build
+	@scripts/matrix
+
 lint:
 	@scripts/setup test
 	@scripts/build
@@ -53,4 +59,4 @@ clean:
 	@find build -mindepth 1 -maxdepth 1 ! -name cuda -exec rm -rf {} + 2>/dev/null || true
 
 distclean:
-	@rm -rf build .venv
+	@rm -rf build .venv .matrix

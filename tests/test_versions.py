@@ -38,4 +38,5 @@ def test_a_backend_that_reports_nothing_is_seen_at_the_device(torch, tmp_path):
     result = matrix.run(interpreter, version, "cudaMallocAsync", OOMTRACE, tmp_path)
     assert result.recorded > 500
     assert result.refused == "OutOfMemoryError"
-    assert (result.refusals, result.refused_shape) == (1, True)
+    assert result.refusals >= 1  # 2.15 gives back what it can and asks the device once more
+    assert result.refused_shape

@@ -1,15 +1,28 @@
-// Names of functions in a library's file, from its symbol tables.
+// Names of functions in a library's file, from its symbol tables. A trace may name any file and files may be damaged:
+// nothing in one is believed, and what cannot be read has no name.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <string>
-#include <vector>
+
+#include "absl/container/node_hash_map.h"
 
 namespace oomtrace {
 
-// The demangled function at each of `offsets` into the file; without an entry where the file is not there, is no ELF
-// file of 64 bits, or has no symbol for it. Never fails: a trace may name any file, and files may be damaged.
-std::map<uint64_t, std::string> FunctionsAt(const std::string& path, const std::vector<uint64_t>& offsets);
+// Reads each library once. For one thread at a time.
+class LibrarySymbols {
+ public:
+  LibrarySymbols();
+  ~LibrarySymbols();
+
+  // The function, demangled and with its parameters, whose call returns to `offset` of the file; "" where the file is
+  // not there, is no ELF file of 64 bits, or has no symbol for the place (a stripped library names what it exports).
+  std::string FunctionAt(const std::string& path, uint64_t offset);
+
+ private:
+  class Library;
+  absl::node_hash_map<std::string, std::unique_ptr<Library>> libraries_;  // null: cannot be read
+};
 
 }  // namespace oomtrace

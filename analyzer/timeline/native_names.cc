@@ -1,7 +1,6 @@
 #include "analyzer/timeline/native_names.h"
 
 #include <algorithm>
-#include <map>
 #include <string_view>
 
 #include "absl/strings/ascii.h"
@@ -86,25 +85,14 @@ std::string NameOfBuffer(const std::vector<NativeCall>& calls) {
 }
 
 absl::flat_hash_map<uint32_t, std::string> BufferNames(const Tables& tables) {
-  std::map<uint32_t, std::vector<uint64_t>> offsets;  // by library
-  for (const auto& [id, callers] : tables.native_callers) {
-    const int count = std::min(callers.library_size(), callers.offset_size());
-    for (int i = 0; i < count; ++i) offsets[callers.library(i)].push_back(callers.offset(i));
-  }
-  std::map<uint32_t, std::map<uint64_t, std::string>> functions;
-  for (const auto& [library, places] : offsets) {
-    const auto path = tables.libraries.find(library);
-    if (path != tables.libraries.end()) functions[library] = FunctionsAt(path->second, places);
-  }
+  LibrarySymbols symbols;
   absl::flat_hash_map<uint32_t, std::string> names;
   for (const auto& [id, callers] : tables.native_callers) {
     std::vector<NativeCall> calls;
     for (int i = 0; i < std::min(callers.library_size(), callers.offset_size()); ++i) {
       const auto path = tables.libraries.find(callers.library(i));
-      if (path == tables.libraries.end()) continue;
-      const auto& known = functions[callers.library(i)];
-      const auto function = known.find(callers.offset(i));
-      calls.push_back({path->second, function == known.end() ? "" : function->second});
+      if (path != tables.libraries.end())
+        calls.push_back({path->second, symbols.FunctionAt(path->second, callers.offset(i))});
     }
     names[id] = NameOfBuffer(calls);
   }

@@ -1,13 +1,23 @@
 #include "analyzer/timeline/native_names.h"
 
 #include <dlfcn.h>
+#include <elf.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstring>
+#include <string>
 
 #include "analyzer/timeline/library_symbols.h"
 
 namespace oomtrace {
 namespace {
+
+using testing::HasSubstr;
+using testing::Not;
 
 constexpr char kCuda[] = "/p/torch/lib/libtorch_cuda.so";
 constexpr char kCpu[] = "/p/torch/lib/libtorch_cpu.so";
@@ -48,15 +58,76 @@ TEST(LibrarySymbols, FindsAFunctionOfALoadedLibrary) {
   ASSERT_NE(dladdr(function, &info), 0);
   const auto address = reinterpret_cast<uintptr_t>(info.dli_saddr) - reinterpret_cast<uintptr_t>(info.dli_fbase);
   // Shared libraries of this system have code where their addresses and file offsets agree.
-  const auto names = FunctionsAt(info.dli_fname, {address + 1});
-  ASSERT_EQ(names.size(), 1u) << info.dli_fname;
-  EXPECT_NE(names.begin()->second.find("sort"), std::string::npos) << names.begin()->second;
+  LibrarySymbols symbols;
+  EXPECT_THAT(symbols.FunctionAt(info.dli_fname, address + 1), HasSubstr("sort")) << info.dli_fname;
+  EXPECT_THAT(symbols.FunctionAt(info.dli_fname, address), Not(HasSubstr("sort")));
 }
 
 TEST(LibrarySymbols, SaysNothingOfWhatIsNoLibrary) {
-  EXPECT_TRUE(FunctionsAt("/nonexistent/libx.so", {1}).empty());
-  EXPECT_TRUE(FunctionsAt("/dev/zero", {1}).empty());
-  EXPECT_TRUE(FunctionsAt("/etc/passwd", {1}).empty());
+  LibrarySymbols symbols;
+  for (const char* path : {"/nonexistent/libx.so", "/dev/zero", "/etc/passwd", "/", ""})
+    EXPECT_EQ(symbols.FunctionAt(path, 1), "") << path;
+}
+
+// A library of one function, f(int), whose code is at 0x1000 to 0x1020 of the file and 0x2000 in memory.
+std::string TinyLibrary() {
+  struct {
+    Elf64_Ehdr header = {};
+    Elf64_Phdr segment = {};
+    Elf64_Shdr sections[2] = {};
+    Elf64_Sym symbols[2] = {};
+    char strings[8] = {'\0', '_', 'Z', '1', 'f', 'i', '\0', '\0'};
+  } file;
+  using File = decltype(file);
+  std::memcpy(file.header.e_ident, ELFMAG, SELFMAG);
+  file.header.e_ident[EI_CLASS] = ELFCLASS64;
+  file.header.e_phoff = offsetof(File, segment);
+  file.header.e_phnum = 1;
+  file.header.e_shoff = offsetof(File, sections);
+  file.header.e_shnum = 2;
+  file.segment.p_type = PT_LOAD;
+  file.segment.p_offset = file.segment.p_filesz = 0x1000;
+  file.segment.p_vaddr = 0x2000;
+  file.sections[0].sh_type = SHT_SYMTAB;
+  file.sections[0].sh_offset = offsetof(File, symbols);
+  file.sections[0].sh_size = sizeof file.symbols;
+  file.sections[0].sh_link = 1;
+  file.sections[1].sh_type = SHT_STRTAB;
+  file.sections[1].sh_offset = offsetof(File, strings);
+  file.sections[1].sh_size = sizeof file.strings;
+  file.symbols[1].st_name = 1;
+  file.symbols[1].st_info = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+  file.symbols[1].st_shndx = 1;
+  file.symbols[1].st_value = 0x2000;
+  file.symbols[1].st_size = 0x20;
+  return {reinterpret_cast<const char*>(&file), sizeof file};
+}
+
+std::string FunctionIn(const std::string& bytes, uint64_t offset) {
+  const int file = memfd_create("tiny", MFD_CLOEXEC);
+  EXPECT_EQ(write(file, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  const std::string function = LibrarySymbols().FunctionAt("/proc/self/fd/" + std::to_string(file), offset);
+  close(file);
+  return function;
+}
+
+TEST(LibrarySymbols, ACallReturnsToWhatFollowsIt) {
+  EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1000), "");
+  EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1001), "f(int)");
+  EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1020), "f(int)");
+  EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1021), "");
+}
+
+TEST(LibrarySymbols, SurvivesDamagedFiles) {
+  const std::string whole = TinyLibrary();
+  for (size_t at = 0; at < whole.size(); ++at) {
+    for (const char mask : {char(0xff), char(0x80), char(0x01)}) {
+      std::string damaged = whole;
+      damaged[at] = static_cast<char>(damaged[at] ^ mask);
+      for (const uint64_t offset : {uint64_t{1}, uint64_t{0x1010}, ~uint64_t{0}}) FunctionIn(damaged, offset);
+    }
+  }
+  for (size_t size = 0; size + 2 < whole.size(); ++size) EXPECT_EQ(FunctionIn(whole.substr(0, size), 0x1010), "");
 }
 
 }  // namespace

@@ -128,8 +128,7 @@ uint32_t CurrentStack(ThreadState& thread) {
 
 Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook) {
   RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
-  if (raw.layout == nullptr && hook.caller != nullptr)
-    raw.context.native = FindNativeCallers(*thread.recorder, hook);
+  if (raw.layout == nullptr && hook.caller != nullptr) raw.context.native = FindNativeCallers(*thread.recorder, hook);
   return Intern(*thread.recorder, raw);
 }
 

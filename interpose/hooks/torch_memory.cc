@@ -20,7 +20,8 @@ void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device, c
   const auto address = reinterpret_cast<uint64_t>(block);
   if (bytes > 0) {
     const auto size = static_cast<uint64_t>(bytes);
-    RecordTensorAlloc(entry.thread(), address, size, device, reserved, AttributeBlock(entry.thread(), size, device, hook));
+    RecordTensorAlloc(entry.thread(), address, size, device, reserved,
+                      AttributeBlock(entry.thread(), size, device, hook));
   } else {
     RecordTensorFree(entry.thread(), address, device, reserved);
   }
@@ -61,6 +62,5 @@ OOMTRACE_EXPORT void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t
     RequestPythonPart(PythonTask::kOutOfMemory);
   }
   using Report = void(int64_t, size_t, size_t, Device);
-  if (auto* real = Real<Report>(HookId::kReportOutOfMemory, hook.caller))
-    real(bytes, allocated, reserved, device);
+  if (auto* real = Real<Report>(HookId::kReportOutOfMemory, hook.caller)) real(bytes, allocated, reserved, device);
 }

@@ -99,6 +99,39 @@ std::string RouteLines(const Tables& tables) {
   return text;
 }
 
+// The states of the CUPTI collector, where one was asked for.
+class CollectorStates : public EventSink {
+ public:
+  explicit CollectorStates(const Tables& tables) : tables_(tables) {}
+  void OnCollectorState(int64_t time, const trace::CollectorState& event) override {
+    const std::string& reason = tables_.String(event.reason());
+    absl::StrAppendFormat(&text_, "  %10.3f s  %s%s\n", static_cast<double>(time) / 1e9, Name(event.state()),
+                          reason.empty() ? "" : absl::StrCat(": ", reason));
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  static const char* Name(trace::CollectorState::State state) {
+    switch (state) {
+      case trace::CollectorState::OFF:
+        return "not possible";
+      case trace::CollectorState::MEMORY:
+        return "watches memory";
+      case trace::CollectorState::TIMELINE:
+        return "a window is open";
+      case trace::CollectorState::YIELDED:
+        return "stepped aside";
+      case trace::CollectorState::DEAD:
+        return "ended";
+      default:
+        return "unknown";
+    }
+  }
+
+  const Tables& tables_;
+  std::string text_;
+};
+
 std::string SystemLine(const trace::System& system) {
   const auto version = [](uint32_t number) {
     return number == 0 ? std::string("unknown") : absl::StrFormat("%d.%d", number / 1000, number % 1000 / 10);
@@ -129,8 +162,8 @@ absl::StatusOr<HookReport> ReportHooks(const std::string& trace) {
   const auto opened = TraceReader::Open(trace);
   if (!opened.ok()) return opened.status();
   TraceReader& reader = **opened;
-  EventSink nothing;
-  const int64_t events = reader.ReadEvents(&nothing);
+  CollectorStates collector(reader.tables());
+  const int64_t events = reader.ReadEvents(&collector);
   const trace::Process& process = reader.tables().process;
 
   HookReport report;
@@ -145,6 +178,7 @@ absl::StatusOr<HookReport> ReportHooks(const std::string& trace) {
     absl::StrAppend(&report.text, "Not seen call by call\n", routes);
   absl::StrAppend(&report.text, "Origin\n", OriginLines(process));
   absl::StrAppend(&report.text, "Hooks\n", HookLines(reader.tables().hooks), "Losses\n", LossLines(reader.header()));
+  if (!collector.text().empty()) absl::StrAppend(&report.text, "GPU timeline (CUPTI)\n", collector.text());
   if (!reader.tables().notes.empty()) absl::StrAppend(&report.text, "Notes\n");
   for (const std::string& note : reader.tables().notes) absl::StrAppend(&report.text, "  ", note, "\n");
   if (!reader.damage().empty()) absl::StrAppend(&report.text, "Damage\n");

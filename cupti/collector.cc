@@ -196,6 +196,7 @@ void CollectorState::Start(const Api& api, const Sink* sink, const Options& opti
 
 void CollectorState::OpenWindow() {
   if (!Alive()) return;
+  if (activities_.load(std::memory_order_relaxed) > options_.most_activities) return;
   const Holder hold(&lock_);
   window_wanted_ = true;
   if (state() != State::kMemory) return;
@@ -281,6 +282,7 @@ void CollectorState::TakeBuffer(uint8_t* buffer, size_t valid) {
         since(&decoded.activity.start);
         since(&decoded.activity.end);
         sink_->activity(decoded.activity);
+        activities_.fetch_add(1, std::memory_order_relaxed);
         break;
       case Decoded::What::kMemory:
         since(&decoded.memory.time);
@@ -306,6 +308,8 @@ void CollectorState::TakeBuffer(uint8_t* buffer, size_t valid) {
 void CollectorState::Round(uint64_t now_ms) {
   const uint64_t due = resume_ms_.load(std::memory_order_relaxed);
   if (due != 0 && now_ms >= due) return ComeBack();
+  if (activities_.load(std::memory_order_relaxed) > options_.most_activities)
+    CloseWindow("the timeline's share of the trace is used up");
   const Holder hold(&lock_);
   if (!Working()) return;
   api_.flush_all(0);

@@ -81,6 +81,7 @@ class CollectorState {
   bool window_wanted_ = false;  // open, or to be open once the other client is done
   std::atomic<uint64_t> dropped_{0};
   std::atomic<uint64_t> untimed_{0};
+  std::atomic<uint64_t> activities_{0};
   std::atomic<uint64_t> resume_ms_{0};  // 0: not due
   uint64_t (*foreign_clock_)() = nullptr;
   std::atomic<uint32_t> wake_{0};

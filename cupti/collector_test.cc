@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <set>
 #include <string>
 #include <vector>
@@ -56,6 +57,16 @@ Api FakeApi() {
   };
   api.flush_all = [](uint32_t) {
     fake->calls.push_back("flush");
+    return CUPTI_SUCCESS;
+  };
+  // Buffers of one record.
+  api.next_record = [](uint8_t* buffer, size_t, CUpti_Activity** record) {
+    if (*record != nullptr) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+    *record = reinterpret_cast<CUpti_Activity*>(buffer);
+    return CUPTI_SUCCESS;
+  };
+  api.dropped_records = [](CUcontext, uint32_t, size_t* dropped) {
+    *dropped = 0;
     return CUPTI_SUCCESS;
   };
   api.set_attribute = [](CUpti_ActivityAttribute, size_t*, void*) { return fake->attribute_result; };
@@ -157,6 +168,25 @@ TEST_F(CollectorTest, StepsAsideAndComesBackWithItsOwnClock) {
   fake_.calls.clear();
   collector_.Yield("the profiler");
   EXPECT_EQ(fake_.calls, (std::vector<std::string>{"flush", "foreign clock"}));
+}
+
+TEST_F(CollectorTest, AWindowEndsWithTheShareOfTheTrace) {
+  collector_.Start(FakeApi(), &kSink, {.timeline = true, .most_activities = 0});
+  collector_.OpenWindow();
+  collector_.Round(NowMs());
+  EXPECT_EQ(collector_.state(), State::kTimeline) << "nothing ran yet";
+  uint8_t* buffer = collector_.RequestBuffer();
+  CUpti_ActivityMemset4 fill = {};
+  fill.kind = CUPTI_ACTIVITY_KIND_MEMSET;
+  fill.start = 2000;
+  fill.end = 3000;
+  std::memcpy(buffer, &fill, sizeof(fill));
+  collector_.TakeBuffer(buffer, sizeof(fill));
+  collector_.Round(NowMs());
+  EXPECT_EQ(collector_.state(), State::kMemory);
+  EXPECT_NE(fake_.reasons.back().find("share"), std::string::npos);
+  collector_.OpenWindow();
+  EXPECT_EQ(collector_.state(), State::kMemory);
 }
 
 TEST_F(CollectorTest, NothingIsCalledAfterTheEnd) {

@@ -71,8 +71,9 @@ struct Sink {
 };
 
 struct Options {
-  bool timeline = false;            // windows will be opened: kernels are prepared for
-  bool foreign_subscriber = false;  // somebody of this process holds CUPTI's one subscriber: it is not tried
+  bool timeline = false;                    // windows will be opened: kernels are prepared for
+  bool foreign_subscriber = false;          // somebody of this process holds CUPTI's one subscriber: it is not tried
+  uint64_t most_activities = ~uint64_t{0};  // after that many kernels, copies and fills no window is open any more
 };
 
 // Functions of the collector. One collector a process; any thread, none of them from a callback of the sink.

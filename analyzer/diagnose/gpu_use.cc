@@ -15,6 +15,8 @@ namespace oomtrace {
 namespace {
 
 constexpr size_t kTensorsReported = 64;
+constexpr size_t kDormantReported = 8;
+constexpr int64_t kSmallest = 1000;  // a tensor of less than the live bytes divided by this is not worth a line
 
 bool InWindow(const GpuTime& gpu, int64_t time) {
   return std::any_of(gpu.windows.begin(), gpu.windows.end(),
@@ -46,12 +48,19 @@ std::string NameOf(const Timeline& t, const Tensor& tensor) {
   return where.empty() ? module : absl::StrCat(module, " (", where, ")");
 }
 
-// Not used again: it was freed, or the program died, while a window still watched.
-bool Idle(const GpuTime& gpu, const Tensor& tensor, const TensorUse& use, int64_t moment, int64_t end) {
-  return use.last < moment && InWindow(gpu, std::min(tensor.died, end));
+// Used before, and freed while the GPU went on working: what is freed at the end might have been used again.
+bool Idle(const GpuTime& gpu, const Tensor& tensor, const TensorUse& use, int64_t moment) {
+  return use.last < moment && tensor.died <= gpu.last_work && InWindow(gpu, tensor.died);
 }
 
-report::TensorTime Describe(const Timeline& t, const Tensor& tensor, const TensorUse* use) {
+// From the last use to the free, at a death to the refusal.
+int64_t Unused(const Facts& facts, const Tensor& tensor, const TensorUse& use) {
+  const int64_t end = facts.oom != nullptr ? std::min(tensor.died, facts.oom->time) : tensor.died;
+  return end == kNever ? -1 : std::max<int64_t>(0, end - use.last);
+}
+
+report::TensorTime Describe(const Facts& facts, const Tensor& tensor, const TensorUse* use) {
+  const Timeline& t = *facts.timeline;
   report::TensorTime out;
   out.set_name(NameOf(t, tensor));
   out.set_category(CategoryName(tensor.category));
@@ -62,19 +71,55 @@ report::TensorTime Describe(const Timeline& t, const Tensor& tensor, const Tenso
   out.set_first_use_ns(use != nullptr ? use->first : -1);
   out.set_last_use_ns(use != nullptr ? use->last : -1);
   out.set_freed_ns(tensor.died == kNever ? -1 : tensor.died);
+  out.set_unused_ns(use != nullptr ? Unused(facts, tensor, *use) : -1);
   if (use == nullptr) return out;
   out.set_uses(use->uses);
   out.set_last_kernel(use->last_kernel);
+  out.set_last_phase(PhaseName(PhaseAt(t, use->last_launch)));
   const Frame site = SiteOf(t, use->last_stack);
   if (!site.file.empty()) out.set_last_site(ShortSite(site));
   return out;
+}
+
+bool Larger(const report::TensorTime& a, const report::TensorTime& b) {
+  return a.bytes() != b.bytes() ? a.bytes() > b.bytes() : a.allocated_ns() < b.allocated_ns();
+}
+
+// Bytes times how long nobody used them.
+bool UnusedMore(const report::TensorTime& a, const report::TensorTime& b) {
+  const auto weight = [](const report::TensorTime& tensor) {
+    return static_cast<double>(tensor.bytes()) * static_cast<double>(tensor.unused_ns());
+  };
+  return weight(a) > weight(b);
+}
+
+void Keep(size_t most, google::protobuf::RepeatedPtrField<report::TensorTime>* tensors) {
+  if (static_cast<size_t>(tensors->size()) > most)
+    tensors->DeleteSubrange(static_cast<int>(most), tensors->size() - static_cast<int>(most));
+}
+
+// At a death all that can be said is how long a tensor was not used: what comes next, nobody saw.
+void FindDormant(const Facts& facts, const std::vector<report::TensorTime>& tensors, report::GpuTime& out) {
+  const bool death = facts.oom != nullptr && out.moment_ns() == facts.moment;
+  int64_t live = 0;
+  for (const report::TensorTime& tensor : tensors) live += tensor.bytes();
+  for (const report::TensorTime& tensor : tensors) {
+    if (tensor.bytes() < live / kSmallest) continue;
+    if (death ? tensor.unused_ns() > 0 : tensor.idle()) *out.add_dormant() = tensor;
+  }
+  if (out.dormant().empty()) return;
+  std::sort(out.mutable_dormant()->begin(), out.mutable_dormant()->end(), death ? UnusedMore : Larger);
+  Keep(kDormantReported, out.mutable_dormant());
+  const char* when = out.moment_ns() == facts.moment ? "at the peak" : "at the fullest moment of the windows";
+  out.set_finding(death ? "Unused for longest when memory ran out, by bytes times time:"
+                        : absl::StrCat(Bytes(out.idle_bytes()), " lay idle ", when,
+                                       ": used before it, and freed after it without another use. The largest:"));
 }
 
 void FillTensors(const Facts& facts, report::GpuTime& out) {
   const Timeline& t = *facts.timeline;
   const GpuTime& gpu = t.gpu_time;
   const int64_t moment = MomentOf(facts);
-  const int64_t end = facts.oom != nullptr ? facts.oom->time : t.end;
   out.set_moment_ns(moment);
   std::vector<report::TensorTime> tensors;
   int64_t idle_bytes = 0;
@@ -84,37 +129,60 @@ void FillTensors(const Facts& facts, report::GpuTime& out) {
     const auto found = gpu.uses.find(static_cast<int64_t>(index));
     const TensorUse* use = found == gpu.uses.end() ? nullptr : &found->second;
     if (use == nullptr) unused_bytes += tensor.bytes;
-    report::TensorTime line = Describe(t, tensor, use);
-    line.set_idle(use != nullptr && Idle(gpu, tensor, *use, moment, end));
-    if (line.idle()) idle_bytes += tensor.bytes;
-    tensors.push_back(std::move(line));
+    tensors.push_back(Describe(facts, tensor, use));
+    tensors.back().set_idle(use != nullptr && Idle(gpu, tensor, *use, moment));
+    if (tensors.back().idle()) idle_bytes += tensor.bytes;
   }
-  std::sort(tensors.begin(), tensors.end(), [](const report::TensorTime& a, const report::TensorTime& b) {
-    return a.bytes() != b.bytes() ? a.bytes() > b.bytes() : a.allocated_ns() < b.allocated_ns();
-  });
-  if (tensors.size() > kTensorsReported) tensors.resize(kTensorsReported);
-  for (report::TensorTime& tensor : tensors) *out.add_tensors() = std::move(tensor);
   out.set_idle_bytes(idle_bytes);
   out.set_unused_bytes(unused_bytes);
+  FindDormant(facts, tensors, out);
+  std::sort(tensors.begin(), tensors.end(), Larger);
+  if (tensors.size() > kTensorsReported) tensors.resize(kTensorsReported);
+  for (report::TensorTime& tensor : tensors) *out.add_tensors() = std::move(tensor);
+}
+
+std::string Busy(double share) {
+  return share > 0 && share < 0.01 ? "less than 1 %" : absl::StrFormat("%.0f %%", 100 * share);
 }
 
 std::string State(const report::GpuTime& out, const GpuTime& gpu) {
   if (gpu.changes.empty()) return "";
   if (out.recorded()) {
-    return absl::StrFormat(
-        "%d kernels, %d copies and %d fills in %.2f s of windows; the GPU was busy for %.0f %% of it.", out.kernels(),
-        out.copies(), out.fills(), out.seconds(), 100 * out.busy_share());
+    return absl::StrFormat("%d kernels, %d copies and %d fills in %.2f s of windows; the GPU was busy for %s of it.",
+                           out.kernels(), out.copies(), out.fills(), out.seconds(), Busy(out.busy_share()));
   }
   const CollectorChange& last = gpu.changes.back();
   if (last.state == trace::CollectorState::OFF) return absl::StrCat("Not recorded: ", last.reason, ".");
   return "CUPTI watched memory only; --timeline records what the GPU runs.";
 }
 
-void AddNotes(const GpuTime& gpu, report::GpuTime& out) {
+// What CUPTI's account of allocations says of the hooks.
+std::string AuditOf(const GpuTime& gpu) {
+  if (gpu.audited_count == 0 && gpu.unlisted_bytes == 0) return "";
+  int64_t missed = 0;
+  int64_t count = 0;
+  for (const UnseenAllocation& source : gpu.unseen) {
+    missed += source.bytes;
+    count += source.count;
+  }
+  std::string text;
+  if (gpu.unlisted_bytes > 0) {
+    text = absl::StrCat("The hooks saw ", Bytes(gpu.unlisted_bytes),
+                        " that CUPTI does not list: memory that is mapped into address ranges. ");
+  }
+  absl::StrAppend(&text, "CUPTI saw ", Count(gpu.audited_count, "device allocation"), " of ", Bytes(gpu.audited_bytes),
+                  " in all; ");
+  if (count == 0) return absl::StrCat(text, "the hooks missed none of them.");
+  return absl::StrCat(text, "the hooks missed ", count, " of ", Bytes(missed), ", made by code that goes past them:");
+}
+
+void AddNotes(const GpuTime& gpu, bool simulated, report::GpuTime& out) {
+  if (simulated && out.recorded())
+    out.add_notes("The GPU is simulated: in which order work ran is true, how long it took is made up.");
   if (gpu.unknown_parameters > 0) {
     out.add_notes(absl::StrCat("Of ", Count(gpu.kernels, "kernel"), " ", gpu.unknown_parameters,
                                " were launched by code that no hook saw, or their parameters cannot be read (",
-                               gpu.graph_kernels, " ran from CUDA graphs): uses of tensors may be missing."));
+                               gpu.graph_kernels, " ran from CUDA graphs): what they use is not known."));
   }
   if (gpu.untimed > 0) out.add_notes(absl::StrCat(gpu.untimed, " kernels have no time: CUPTI had no buffer left."));
   if (gpu.dropped > 0) out.add_notes(absl::StrCat("CUPTI dropped ", Count(gpu.dropped, "record"), "."));
@@ -153,6 +221,10 @@ void FillGpuTime(const Facts& facts, report::GpuTime& out) {
   out.set_cupti_host_bytes(gpu.host_bytes);
   out.set_module_bytes(gpu.module_bytes);
   out.set_local_memory(gpu.local_memory);
+  out.set_audited_bytes(gpu.audited_bytes);
+  out.set_audited_allocations(gpu.audited_count);
+  out.set_unlisted_bytes(gpu.unlisted_bytes);
+  out.set_audit(AuditOf(gpu));
   for (const UnseenAllocation& unseen : gpu.unseen) {
     report::UnseenMemory* line = out.add_unseen();
     line->set_library(unseen.source);
@@ -162,7 +234,7 @@ void FillGpuTime(const Facts& facts, report::GpuTime& out) {
   }
   if (!gpu.windows.empty()) FillTensors(facts, out);
   out.set_state(State(out, gpu));
-  AddNotes(gpu, out);
+  AddNotes(gpu, facts.timeline->process.simulated, out);
 }
 
 }  // namespace oomtrace

@@ -19,7 +19,7 @@ namespace {
 // What keeps the report on one screen.
 constexpr int kOwnersShown = 2;
 constexpr int kFixesShown = 4;
-constexpr int kIdleShown = 4;
+constexpr int kDormantShown = 4;
 constexpr int kEvidenceShown = 4;
 constexpr int kUnknownShown = 2;
 constexpr double kOwnerShare = 0.02;  // of the card, below which an owner is not worth a line
@@ -181,29 +181,28 @@ class Text {
   // "12.3 ms", of the trace's own clock.
   static std::string Moment(int64_t ns) { return absl::StrFormat("%.1f ms", static_cast<double>(ns) / 1e6); }
 
+  static std::string Life(const report::TensorTime& tensor) {
+    std::string text = absl::StrCat(Bytes(tensor.bytes()), " ", Shape(ToVector(tensor.shape()), tensor.dtype()));
+    if (!tensor.name().empty()) absl::StrAppend(&text, ", ", tensor.name());
+    absl::StrAppend(&text, ": allocated ", Moment(tensor.allocated_ns()), ", used ", Moment(tensor.first_use_ns()),
+                    " to ", Moment(tensor.last_use_ns()), ", last in ",
+                    absl::StrReplaceAll(tensor.last_phase(), {{"_", " "}}));
+    if (!tensor.last_site().empty()) absl::StrAppend(&text, " at ", tensor.last_site());
+    const std::string unused = absl::StrCat("; unused for ", Moment(tensor.unused_ns()));
+    return absl::StrCat(text, unused, tensor.idle() ? " until it was freed" : "");
+  }
+
   void GpuTime() {
     const report::GpuTime& gpu = r_.gpu_time();
     if (gpu.state().empty()) return;
     page_.Heading("GPU time");
     page_.Paragraph("  ", gpu.state());
-    int shown = 0;
-    for (const report::TensorTime& tensor : gpu.tensors()) {
-      if (!tensor.idle() || shown == kIdleShown) continue;
-      if (shown++ == 0)
-        page_.Paragraph("  ", absl::StrCat(Bytes(gpu.idle_bytes()),
-                                           " lay idle at that moment: used before, never again. The largest:"));
-      page_.Paragraph(
-          "  - ",
-          absl::StrCat(Bytes(tensor.bytes()), " ", Shape(ToVector(tensor.shape()), tensor.dtype()),
-                       tensor.name().empty() ? "" : ", " + tensor.name(), ": allocated ", Moment(tensor.allocated_ns()),
-                       ", first used ", Moment(tensor.first_use_ns()), ", last used ", Moment(tensor.last_use_ns()),
-                       tensor.last_site().empty() ? "" : " at " + tensor.last_site(),
-                       tensor.freed_ns() < 0 ? ", not freed" : ", freed " + Moment(tensor.freed_ns())));
-    }
+    if (!gpu.finding().empty()) page_.Paragraph("  ", gpu.finding());
+    for (int i = 0; i < std::min(gpu.dormant_size(), kDormantShown); ++i) page_.Paragraph("  - ", Life(gpu.dormant(i)));
+    if (!gpu.audit().empty()) page_.Paragraph("  ", gpu.audit());
     for (const report::UnseenMemory& unseen : gpu.unseen()) {
-      page_.Paragraph(
-          "  - ", absl::StrCat(Bytes(unseen.bytes()), " in ", Count(unseen.allocations(), "allocation"),
-                               " by code that no hook saw", unseen.library().empty() ? "" : ": " + unseen.library()));
+      page_.Paragraph("  - ", absl::StrCat(Bytes(unseen.bytes()), " in ", Count(unseen.allocations(), "allocation"),
+                                           unseen.library().empty() ? "" : " by " + unseen.library()));
     }
     for (const std::string& note : gpu.notes()) page_.Paragraph("  ", note);
     page_.Blank();

@@ -1,16 +1,68 @@
 #include "analyzer/timeline/gpu_time.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <string>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 
 namespace oomtrace {
 namespace {
 
 constexpr uint32_t kDeviceMemory = 3;  // CUpti_ActivityMemoryKind
+constexpr uint32_t kManagedMemory = 5;
+// A hook's time and CUPTI's are those of two moments of one call, between which a thread may lose its processor.
+constexpr int64_t kSameCallNs = 100'000'000;
+
+// The hooks' device allocations by address, each to be claimed by one of CUPTI's records.
+class HookedAllocations {
+ public:
+  HookedAllocations(const Timeline& timeline, int64_t since) {
+    for (const DeviceAllocation& allocation : timeline.device_allocations) {
+      if (Audited(allocation.kind)) by_address_[allocation.address].push_back({&allocation, false});
+    }
+    since_ = since;
+  }
+
+  // Whether a hook saw the allocation that CUPTI saw at `time` of the trace.
+  bool Claim(uint64_t address, int64_t time) {
+    const auto found = by_address_.find(address);
+    if (found == by_address_.end()) return false;
+    for (Entry& entry : found->second) {
+      const DeviceAllocation& allocation = *entry.allocation;
+      if (entry.claimed || std::abs(allocation.born - time) > kSameCallNs) continue;
+      entry.claimed = true;
+      return true;
+    }
+    return false;
+  }
+
+  int64_t UnclaimedBytes() const {
+    int64_t bytes = 0;
+    for (const auto& [address, entries] : by_address_) {
+      for (const Entry& entry : entries) {
+        const DeviceAllocation& allocation = *entry.allocation;
+        if (!entry.claimed && allocation.on_device && allocation.born > since_) bytes += allocation.bytes;
+      }
+    }
+    return bytes;
+  }
+
+ private:
+  struct Entry {
+    const DeviceAllocation* allocation;
+    bool claimed;
+  };
+  static bool Audited(MemoryKind kind) {
+    return kind == MemoryKind::kDevice || kind == MemoryKind::kManaged || kind == MemoryKind::kPooled ||
+           kind == MemoryKind::kPhysical;
+  }
+
+  absl::flat_hash_map<uint64_t, std::vector<Entry>> by_address_;
+  int64_t since_ = 0;
+};
 
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value & INT64_MAX); }
 
@@ -38,8 +90,8 @@ void GpuTimeBuilder::OnActivity(const trace::GpuActivity& event) {
   result_.local_memory = std::max(result_.local_memory, Signed(event.local_memory()));
 }
 
-void GpuTimeBuilder::OnLaunch(const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors) {
-  launches_[event.id()] = {stack, event.unknown(), std::move(tensors)};
+void GpuTimeBuilder::OnLaunch(int64_t time, const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors) {
+  launches_[event.id()] = {time, stack, event.unknown(), std::move(tensors)};
 }
 
 void GpuTimeBuilder::OnCorrelation(const trace::Correlation& event) {
@@ -78,19 +130,21 @@ void GpuTimeBuilder::Use(const Activity& activity) {
     if (use.uses++ == 0 || start < use.first) use.first = start;
     if (end < use.last) continue;
     use.last = end;
+    use.last_launch = launch->second.time;
     use.last_stack = launch->second.stack;
     use.last_kernel = kernel ? tables_.String(activity.name) : "";
   }
 }
 
-// Allocations on a device that the driver made, by CUPTI's account, and that no hook reported.
-void GpuTimeBuilder::FindUnseen(const Timeline& timeline) {
-  absl::flat_hash_set<uint64_t> seen;
-  for (const DeviceAllocation& allocation : timeline.device_allocations) seen.insert(allocation.address);
+// Allocations on a device that the driver made, by CUPTI's account, beside what the hooks reported.
+void GpuTimeBuilder::Audit(const Timeline& timeline) {
+  if (result_.changes.empty() || clocks_.empty()) return;
+  HookedAllocations hooked(timeline, result_.changes.front().time);
   std::map<std::string, UnseenAllocation> by_source;
-  absl::flat_hash_map<uint64_t, std::pair<std::string, int64_t>> live;
+  absl::flat_hash_map<uint64_t, std::pair<std::string, int64_t>> live;  // of those that no hook saw, by address
   for (const trace::CuptiMemory& event : memory_) {
-    if (event.kind() != kDeviceMemory || seen.contains(event.address())) continue;
+    if (event.kind() != kDeviceMemory && event.kind() != kManagedMemory) continue;
+    const int64_t bytes = Signed(event.bytes());
     if (event.release()) {
       const auto found = live.find(event.address());
       if (found == live.end()) continue;
@@ -98,15 +152,19 @@ void GpuTimeBuilder::FindUnseen(const Timeline& timeline) {
       live.erase(found);
       continue;
     }
+    result_.audited_bytes += bytes;
+    ++result_.audited_count;
+    if (hooked.Claim(event.address(), ToTrace(Signed(event.time())))) continue;
     const auto library = tables_.libraries.find(event.source());
     const std::string source = library == tables_.libraries.end() ? "" : library->second;
     UnseenAllocation& unseen = by_source[source];
     unseen.source = source;
-    unseen.bytes += Signed(event.bytes());
-    unseen.live += Signed(event.bytes());
+    unseen.bytes += bytes;
+    unseen.live += bytes;
     ++unseen.count;
-    live[event.address()] = {source, Signed(event.bytes())};
+    live[event.address()] = {source, bytes};
   }
+  result_.unlisted_bytes = hooked.UnclaimedBytes();
   for (auto& [source, unseen] : by_source) result_.unseen.push_back(std::move(unseen));
   std::sort(result_.unseen.begin(), result_.unseen.end(),
             [](const UnseenAllocation& a, const UnseenAllocation& b) { return a.bytes > b.bytes; });
@@ -116,6 +174,7 @@ void GpuTimeBuilder::Finish(Timeline* timeline) {
   std::sort(clocks_.begin(), clocks_.end(), [](const Clock& a, const Clock& b) { return a.collector < b.collector; });
   std::sort(activities_.begin(), activities_.end(),
             [](const Activity& a, const Activity& b) { return a.start < b.start; });
+  if (!activities_.empty()) result_.last_work = ToTrace(activities_.back().start);
   int64_t busy_until = 0;
   for (const Activity& activity : activities_) {
     result_.kernels += activity.kind == trace::GpuActivity::KERNEL ? 1 : 0;
@@ -130,7 +189,7 @@ void GpuTimeBuilder::Finish(Timeline* timeline) {
     Use(activity);
   }
   for (GpuTime::Window& window : result_.windows) window.end = std::min(window.end, timeline->end);
-  FindUnseen(*timeline);
+  Audit(*timeline);
   timeline->gpu_time = std::move(result_);
 }
 

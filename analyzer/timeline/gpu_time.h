@@ -21,7 +21,7 @@ class GpuTimeBuilder {
   void OnClock(int64_t time, const trace::CollectorClock& event);
   void OnActivity(const trace::GpuActivity& event);
   // `tensors`: indices of those that the addresses lie in, `stack` as in Timeline::stacks.
-  void OnLaunch(const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors);
+  void OnLaunch(int64_t time, const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors);
   void OnCorrelation(const trace::Correlation& event);
   void OnMemory(const trace::CuptiMemory& event);
   void OnResource(const trace::GpuResource& event);
@@ -31,6 +31,7 @@ class GpuTimeBuilder {
 
  private:
   struct Launched {
+    int64_t time = 0;
     uint32_t stack = 0;
     bool unknown = false;
     std::vector<int64_t> tensors;
@@ -51,7 +52,7 @@ class GpuTimeBuilder {
 
   int64_t ToTrace(int64_t collector) const;
   void Use(const Activity& activity);
-  void FindUnseen(const Timeline& timeline);
+  void Audit(const Timeline& timeline);
 
   const Tables& tables_;
   GpuTime result_;

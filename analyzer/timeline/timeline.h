@@ -248,8 +248,9 @@ struct UnknownRoute {
 
 // What a GPU timeline said of one tensor, in its windows. Times are ns of the trace.
 struct TensorUse {
-  int64_t first = 0;  // start of the first work that had its address
-  int64_t last = 0;   // end of the last one
+  int64_t first = 0;        // start of the first work that had its address
+  int64_t last = 0;         // end of the last one
+  int64_t last_launch = 0;  // when the last one was enqueued
   uint32_t last_stack = 0;
   std::string last_kernel;  // mangled; "" for a copy or a fill
   int64_t uses = 0;
@@ -291,6 +292,11 @@ struct GpuTime {
   int64_t local_memory = 0;  // most that a kernel made the driver set aside
   int64_t modules = 0;
   int64_t module_bytes = 0;
+  int64_t last_work = 0;  // ns: start of the last kernel, copy or fill
+  // Allocations while the collector watched, of kinds that both the hooks and CUPTI may list.
+  int64_t audited_bytes = 0;  // CUPTI's
+  int64_t audited_count = 0;
+  int64_t unlisted_bytes = 0;  // the hooks', without their like in CUPTI's list
 };
 
 // A range that the program named itself (NVTX).

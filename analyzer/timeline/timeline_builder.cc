@@ -348,7 +348,7 @@ void Builder::OnLaunch(int64_t time, const trace::Launch& event) {
     const int64_t tensor = TensorAt(address, static_cast<int32_t>(event.device()));
     if (tensor >= 0 && (tensors.empty() || tensors.back() != tensor)) tensors.push_back(tensor);
   }
-  gpu_.OnLaunch(event, interned_.Stack(event.stack()), std::move(tensors));
+  gpu_.OnLaunch(time, event, interned_.Stack(event.stack()), std::move(tensors));
 }
 
 void Builder::OnNvtxRange(int64_t time, uint32_t thread, const trace::NvtxRange& event) {

@@ -36,7 +36,6 @@ std::atomic<bool> window_open{false};
 std::atomic<bool> subscribed_elsewhere{false};
 std::atomic<uint64_t> steps{0};
 std::atomic<uint64_t> counted_optimizer{0};
-std::atomic<uint64_t> activities{0};
 
 // What came before the recording: states, and moments on both clocks.
 struct Early {
@@ -72,7 +71,6 @@ void OnActivity(const cupti::Activity& activity) {
   event.local_memory = activity.local_memory;
   event.graph = activity.graph;
   RecordGpuActivity(entry.thread(), event);
-  if (activities.fetch_add(1, std::memory_order_relaxed) == kMostActivities) window_open = false;
 }
 
 void OnMemory(const cupti::Memory& memory) {
@@ -272,6 +270,7 @@ void DevicesFound() {
   if (control == nullptr) return Refuse("liboomtrace_cupti.so is not beside liboomtrace.so");
   cupti::Options options;
   options.timeline = settings.tier == Tier::kTimeline;
+  options.most_activities = kMostActivities;
   options.foreign_subscriber = subscribed_elsewhere.load(std::memory_order_relaxed);
   control->start(library, &kSink, options);
   collector.store(control, std::memory_order_release);

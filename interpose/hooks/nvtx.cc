@@ -65,26 +65,47 @@ constexpr size_t kLongestName = 256;
 std::atomic<uint64_t> next_range{1};
 constinit thread_local int depth __attribute__((tls_model("initial-exec"))) = 0;
 
-// The names of this thread's outermost open ranges, while nothing is recorded yet.
-struct EarlyRanges {
-  static constexpr int kMost = 8;
-  static constexpr size_t kName = 48;
-  int count;
-  char name[kMost][kName];
-};
-constinit thread_local EarlyRanges early __attribute__((tls_model("initial-exec"))) = {};
+// What is open while nothing is recorded yet: this thread's outermost pushed ranges, and the process's started ones.
+constexpr int kMostEarly = 8;
+struct EarlyRange {
+  uint64_t range;  // of a started one, 0: free
+  char name[48];
 
-void KeepEarly(Kind kind, const char* name) {
-  if (kind == kPush && depth == early.count && early.count < EarlyRanges::kMost && name != nullptr) {
-    strncpy(early.name[early.count], name, EarlyRanges::kName - 1);
-    early.name[early.count++][EarlyRanges::kName - 1] = 0;
+  void Keep(uint64_t number, const char* text) {
+    range = number;
+    strncpy(name, text, sizeof(name) - 1);
+    name[sizeof(name) - 1] = 0;
   }
-  if (kind == kPop && early.count == depth) --early.count;
+};
+struct EarlyPushes {
+  int count;
+  EarlyRange open[kMostEarly];
+};
+constinit thread_local EarlyPushes pushes __attribute__((tls_model("initial-exec"))) = {};
+constinit EarlyRange starts[kMostEarly] = {};
+SpinLock starts_lock;
+
+void KeepEarly(Kind kind, const char* name, uint64_t range) {
+  if (kind == kPush && depth == pushes.count && pushes.count < kMostEarly && name != nullptr)
+    pushes.open[pushes.count++].Keep(0, name);
+  if (kind == kPop && pushes.count == depth) --pushes.count;
+  if ((kind != kStart || name == nullptr) && kind != kEnd) return;
+  const uint64_t wanted = kind == kEnd ? range : 0;
+  SpinLockHolder hold(starts_lock);
+  for (EarlyRange& start : starts) {
+    if (start.range != wanted) continue;
+    if (kind == kStart) {
+      start.Keep(range, name);
+    } else {
+      start.range = 0;
+    }
+    return;
+  }
 }
 
 void Record(Kind kind, const char* name, uint64_t range) {
   Entry entry(Cause::kFact);
-  if (!entry) return KeepEarly(kind, name);
+  if (!entry) return KeepEarly(kind, name, range);
   const size_t size = name != nullptr ? strnlen(name, kLongestName) : 0;
   const uint32_t id = size > 0 ? entry.recorder().facts().String({name, size}) : 0;
   RecordNvtxRange(entry.thread(), kind, id, range);
@@ -172,9 +193,17 @@ void Put(Slot* table, unsigned int size, int slot, Function* function) {
 }  // namespace
 
 void oomtrace::WriteOpenRanges() {
-  const int count = early.count;
-  early.count = 0;
-  for (int i = 0; i < count; ++i) Record(kPush, early.name[i], 0);
+  const int count = pushes.count;
+  pushes.count = 0;
+  for (int i = 0; i < count; ++i) Record(kPush, pushes.open[i].name, 0);
+  EarlyRange open[kMostEarly];
+  {
+    SpinLockHolder hold(starts_lock);
+    memcpy(open, starts, sizeof(open));
+    memset(starts, 0, sizeof(starts));
+  }
+  for (const EarlyRange& start : open)
+    if (start.range != 0) Record(kStart, start.name, start.range);
 }
 
 OOMTRACE_EXPORT int InitializeInjectionNvtx2(GetExportTable* get) {

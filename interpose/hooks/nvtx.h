@@ -3,7 +3,8 @@
 
 namespace oomtrace {
 
-// Writes those of the calling thread. Called when the recording starts.
+// Writes those that the calling thread pushed, and those that the process started, as far as they were kept: the first
+// eight of each. Called when the recording starts.
 void WriteOpenRanges();
 
 }  // namespace oomtrace

@@ -19,6 +19,17 @@ namespace {
 // PyTorch allocates a gradient of its own in this node where it cannot keep the incoming tensor.
 constexpr char kAccumulateGrad[] = "AccumulateGrad";
 
+// What the search for holders writes of a tensor that an autograd graph saved (interpose/python/paths.py).
+bool IsKeptByGraph(const InternedText& holder) { return absl::StartsWith(holder.str(), "graph of "); }
+
+// Roles and holders are asked for together.
+bool OwnersSpokeAtDeath(const Timeline& timeline) {
+  const OutOfMemory* death = FatalOutOfMemory(timeline);
+  if (death == nullptr) return false;
+  const auto after = [&](const auto& said) { return !said.empty() && said.back().time > death->time; };
+  return after(timeline.roles) || after(timeline.holders);
+}
+
 class Attributor {
  public:
   explicit Attributor(Timeline* timeline) : timeline_(*timeline), facts_(FactsOfStacks(*timeline)), fates_(*timeline) {
@@ -29,6 +40,7 @@ class Attributor {
     ApplyRoles(timeline);
     MarkParametersByStack();
     parameter_layouts_.emplace(*timeline);
+    gradients_were_said_ = OwnersSpokeAtDeath(*timeline);
   }
 
   void Run();
@@ -39,6 +51,7 @@ class Attributor {
   std::optional<Category> ByPlace(const Tensor& tensor, const Fate& fate) const;
   std::optional<Category> ByFate(const Tensor& tensor, const Fate& fate) const;
   Category ByHabit(const Tensor& tensor, const Fate& fate) const;
+  Category UsualInPhase(const Tensor& tensor) const;
   void PairLeavesWithGradients();
 
   std::optional<Category> OfForward(const Tensor& tensor, const Fate& fate) const;
@@ -56,7 +69,8 @@ class Attributor {
 
   Timeline& timeline_;
   std::vector<StackFacts> facts_;
-  bool layouts_known_ = false;  // without a caching allocator the trace may hold none
+  bool gradients_were_said_ = false;  // after the death: what then has no role is no gradient that had arrived
+  bool layouts_known_ = false;        // without a caching allocator the trace may hold none
   Fates fates_;
   std::vector<InternedText> module_of_stack_;
   std::optional<ParameterLayouts> parameter_layouts_;
@@ -147,7 +161,15 @@ std::optional<Category> Attributor::Outside(const Tensor& tensor, const Fate& fa
 }
 
 Category Attributor::ByHabit(const Tensor& tensor, const Fate& fate) const {
-  if (const std::optional<Category> usual = history_.Usual(KeyOf(tensor))) return *usual;
+  if (IsKeptByGraph(tensor.holder)) return Category::kActivation;
+  const std::optional<Category> usual = history_.Usual(KeyOf(tensor));
+  const Category category = usual ? *usual : UsualInPhase(tensor);
+  // Computed, and not given to its parameter yet.
+  if (category == Category::kGradient && gradients_were_said_ && !fate.outlived) return Category::kTemporary;
+  return category;
+}
+
+Category Attributor::UsualInPhase(const Tensor& tensor) const {
   switch (tensor.phase) {
     case PhaseKind::kForward:
       return tensor.grad_mode || Facts(tensor).keeps_graph ? Category::kActivation : Category::kTemporary;

@@ -28,6 +28,8 @@ def cuda_storage(tensor):
         if tensor.device.type != "cuda":
             return None
         storage = tensor.untyped_storage()
+        if storage.device.type != "cuda":  # of a tensor that only says so: PyTorch warns of a look at its address
+            return None
         address, size = storage.data_ptr(), storage.nbytes()
         return (address, size, tensor.device.index or 0) if address and size else None
     except Exception:  # fake, meta and other tensors without memory
@@ -229,6 +231,17 @@ def write_gradients(item):
             role(storage[0], storage[1], GRADIENT, name, id(item), storage[2])
 
 
+def write_lone_gradients(tensors, optimizers):
+    """At a death: of the leaves that no optimizer has. With these, every gradient that had arrived is named."""
+    trained = {id(parameter) for item in optimizers for parameter in parameters_of(item)}
+    leaves = [tensor for tensor in tensors if tensor.is_leaf and tensor.requires_grad and id(tensor) not in trained]
+    names = parameter_names([])
+    for leaf in leaves:
+        storage = cuda_storage(leaf.grad) if leaf.grad is not None else None
+        if storage is not None:
+            role(storage[0], storage[1], GRADIENT, text(names.get(id(leaf), "")), 0, storage[2])
+
+
 def write_states(item, entry):
     """The optimizer's state tensors, each storage once."""
     names = None
@@ -420,6 +433,8 @@ def out_of_memory():
     for item in optimizers:
         write_gradients(item)
         write_states(item, optimizer_entry(item))
+    with torch._C.DisableTorchFunctionSubclass():
+        write_lone_gradients(of_kind(objects, torch.Tensor), optimizers)
     growth.died = True
     load_search()
     write_holders(objects, owned_addresses(optimizers), LARGEST, SECONDS, WORKING)

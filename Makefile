@@ -5,7 +5,7 @@
 help:
 	@echo "make demo      train a GPT-2 on a simulated 12 GB card until it runs out of memory, and say why"
 	@echo "make test      build, C++ tests, Python tests with real PyTorch, lint (under half an hour on 2 cores)"
-	@echo "make test-all  make test and the slow matrix"
+	@echo "make test-all  make test, the slow matrix, the recorder under sanitizers"
 	@echo "make matrix    what the recorder sees of PyTorch 2.4.1 to 2.15.0 (downloads 5 GB the first time)"
 	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
 	@echo "make lint      clang-format, clang-tidy, ruff"

@@ -8,6 +8,8 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
+#include <atomic>
+
 #include "interpose/hooks/entry_table.h"
 #include "interpose/hooks/real.h"
 
@@ -22,6 +24,22 @@ __attribute__((visibility("hidden"))) DlsymFunction* oomtrace_dlsym_resolve();
 }
 
 namespace oomtrace {
+namespace {
+
+// The versions under which glibc has exported dlsym: since 2.34 from libc itself, before from libdl.
+constexpr const char* kDlsymVersions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
+
+}  // namespace
+
+DlsymFunction* RealDlsym() {
+  const std::atomic_ref<DlsymFunction*> shared(oomtrace_real_dlsym);
+  DlsymFunction* known = shared.load(std::memory_order_relaxed);
+  for (size_t i = 0; known == nullptr && i < sizeof(kDlsymVersions) / sizeof(*kDlsymVersions); ++i) {
+    known = reinterpret_cast<DlsymFunction*>(dlvsym(RTLD_NEXT, "dlsym", kDlsymVersions[i]));
+    shared.store(known, std::memory_order_relaxed);
+  }
+  return known;
+}
 
 bool DlsymHooked() {
   const char* wanted = getenv("OOMTRACE_DLSYM");
@@ -44,7 +62,7 @@ void* oomtrace_dlsym_exchange(void* handle, const char* name) {
   return FindReal(id, nullptr) == found ? OurFunction(id) : found;
 }
 
-DlsymFunction* oomtrace_dlsym_resolve() { return oomtrace_real_dlsym = RealDlsym(); }
+DlsymFunction* oomtrace_dlsym_resolve() { return RealDlsym(); }
 
 #if defined(__x86_64__)
 __asm__(R"(

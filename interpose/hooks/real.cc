@@ -57,10 +57,6 @@ bool SameLibrary(const void* a, const void* b) {
   return dladdr(a, &first) != 0 && dladdr(b, &second) != 0 && first.dli_fbase == second.dli_fbase;
 }
 
-// The versions under which glibc has exported dlsym: since 2.34 from libc itself, before from libdl.
-constexpr const char* kDlsymVersions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
-std::atomic<DlsymFunction*> real_dlsym{nullptr};
-
 void* Lookup(void* handle, const char* symbol) {
   DlsymFunction* find = RealDlsym();
   return find != nullptr ? find(handle, symbol) : nullptr;
@@ -81,15 +77,6 @@ void* FindThroughCaller(const char* symbol, const void* caller) {
 }
 
 }  // namespace
-
-DlsymFunction* RealDlsym() {
-  DlsymFunction* known = real_dlsym.load(std::memory_order_relaxed);
-  for (size_t i = 0; known == nullptr && i < sizeof(kDlsymVersions) / sizeof(*kDlsymVersions); ++i) {
-    known = reinterpret_cast<DlsymFunction*>(dlvsym(RTLD_NEXT, "dlsym", kDlsymVersions[i]));
-    real_dlsym.store(known, std::memory_order_relaxed);
-  }
-  return known;
-}
 
 // Not by dladdr, which looks at every symbol of the function's library: milliseconds for one of PyTorch's.
 bool IsOurs(const void* function) { return function >= &__ehdr_start && function < &_end; }

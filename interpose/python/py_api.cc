@@ -24,14 +24,17 @@ bool Find() {
 
 void* PythonData(const char* name) { return dlsym(RTLD_DEFAULT, name); }
 
-const PyApi* Python() {
-  Lookup state = lookup.load(std::memory_order_acquire);
-  if (state == Lookup::kFound) [[likely]]
-    return &functions;
+// Out of line: a lookup that is over takes no locked instruction.
+__attribute__((noinline)) static const PyApi* LookUp(Lookup state) {
   if (state == Lookup::kRunning || !lookup.compare_exchange_strong(state, Lookup::kRunning)) return nullptr;
   const bool found = Find();
   lookup.store(found ? Lookup::kFound : Lookup::kNotYet, std::memory_order_release);
   return found ? &functions : nullptr;
+}
+
+const PyApi* Python() {
+  const Lookup state = lookup.load(std::memory_order_acquire);
+  return state == Lookup::kFound ? &functions : LookUp(state);
 }
 
 }  // namespace oomtrace

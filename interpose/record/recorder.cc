@@ -134,15 +134,22 @@ Recorder* Recorder::Current() {
   Recorder* recorder = process_page->recorder.load(std::memory_order_acquire);
   if (recorder != nullptr) [[likely]]
     return recorder;
+  return Make();
+}
+
+Recorder* Recorder::Make() {
   void* memory = MapMemory(sizeof(Recorder));
   if (memory == nullptr) return nullptr;
   // Zeroed memory is the initial state of everything in it; constructing it would touch megabytes of tables.
   auto* made = static_cast<Recorder*>(memory);
   made->state_.store(State::kArmed, std::memory_order_relaxed);
+  Recorder* recorder = nullptr;
   if (process_page->recorder.compare_exchange_strong(recorder, made, std::memory_order_acq_rel)) return made;
   munmap(memory, sizeof(Recorder));
   return recorder;
 }
+
+void Recorder::CountDropped() { file_.header()->dropped_events.fetch_add(1, std::memory_order_relaxed); }
 
 void Recorder::Disable(const char* reason) {
   if (state() == State::kDisabled) return;

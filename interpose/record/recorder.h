@@ -59,7 +59,8 @@ class Recorder {
   const char* path() const { return path_.c_str(); }
   const char* reason() const { return reason_.c_str(); }
 
-  void CountDropped() { file_.header()->dropped_events.fetch_add(1, std::memory_order_relaxed); }
+  // Out of line: what the hot path does otherwise takes no locked instruction (tests/test_fast_path.py).
+  [[gnu::cold, gnu::noinline]] void CountDropped();
   void CountFailedStack() { file_.header()->failed_stacks.fetch_add(1, std::memory_order_relaxed); }
   void CountUnknownCall() { file_.header()->unknown_calls.fetch_add(1, std::memory_order_relaxed); }
 
@@ -69,6 +70,7 @@ class Recorder {
 
  private:
   bool OpenFile();
+  [[gnu::cold, gnu::noinline]] static Recorder* Make();
 
   std::atomic<State> state_;
   std::atomic<bool> out_of_memory_;

@@ -1,9 +1,11 @@
 #include "interpose/record/recorder.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -159,6 +161,57 @@ TEST_F(RecorderTest, ThreadsAtOnceLoseNothing) {
     EXPECT_TRUE(ids.insert(string.id()).second);
     EXPECT_TRUE(values.insert(string.value()).second) << "twice: " << string.value();
   }
+}
+
+// Runs of compact events are closed and begun while another thread folds them. One thread writes rarely: its chunk
+// stays open over many folds.
+TEST_F(RecorderTest, ThreadsAtOnceWhileTheTraceIsFolded) {
+  constexpr int kThreads = 4, kRounds = 100000, kRare = 100;
+  setenv("OOMTRACE_BUDGET", "2MiB", 1);
+  const int status = InChild([] {
+    Recorder::Initialize();
+    std::atomic<int> round{0};
+    const auto work = [&](int thread, int i) {
+      const auto address = static_cast<uint64_t>(thread * 1000 + i % 100) * 512;
+      Entry entry(Cause::kMemory);
+      const uint64_t key = static_cast<uint64_t>(i % 50 + 1) << 32;
+      Attribution attribution;
+      attribution.site = entry.recorder().facts().FindSite(key);
+      if (attribution.site == 0) attribution.site = entry.recorder().facts().AddSite(key, {512, 0, 0, 0, 0});
+      RecordTensorAlloc(entry.thread(), address, 512, 0, 1 << 20, attribution);
+      if (i % 3 == 0) RecordMemoryInfo(entry.thread(), 0, static_cast<uint64_t>(i), 1 << 30);
+      if (i <= kRounds - 10) RecordTensorFree(entry.thread(), address, 0, 1 << 20);
+    };
+    std::vector<std::thread> workers;
+    for (int t = 1; t < kThreads; ++t) {
+      workers.emplace_back([&, t] {
+        for (int i = 1; i <= kRounds; ++i) {
+          work(t, i);
+          if (t == 1) round.store(i, std::memory_order_relaxed);
+        }
+      });
+    }
+    for (int i = kRare; i <= kRounds; i += kRare) {
+      while (round.load(std::memory_order_relaxed) < i) sched_yield();
+      work(kThreads, i);
+    }
+    for (auto& worker : workers) worker.join();
+  });
+  unsetenv("OOMTRACE_BUDGET");
+  EXPECT_EQ(status, 0);
+  ASSERT_EQ(Files().size(), 1u);
+  const ReadTrace read = ReadBack(Files()[0]);
+  EXPECT_GT(read.header->fold_generation.load(), 2u);
+  EXPECT_EQ(read.header->dropped_events.load(), 0u);
+  EXPECT_EQ(read.header->recycled_chunks.load(), 0u);
+  std::set<uint64_t> live;
+  for (const auto& event : read.InOrderOfTime()) {
+    if (event.kind == wire::kTensorAlloc) live.insert(event.address);
+    if (event.kind == wire::kTensorFree) {
+      EXPECT_EQ(live.erase(event.address), 1u);
+    }
+  }
+  EXPECT_EQ(live.size(), (kThreads - 1) * 10u + 1);
 }
 
 TEST_F(RecorderTest, FactsOutliveEveryFold) {

@@ -1,7 +1,9 @@
-// Reads the protobuf wire format that ProtoWriter wrote, for folding: the recorder's own sealed chunks only. Whatever
-// does not parse ends the reading; nothing outside the given bytes is touched.
+// Reads the protobuf wire format that ProtoWriter wrote, for folding: the recorder's own chunks, also while
+// their writers go on, up to what was committed before. Whatever does not parse ends the reading; nothing outside the
+// given bytes is touched.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -22,7 +24,7 @@ class WireReader {
     is_bytes_ = (tag & 7) == 2;
     if (!is_bytes_) return (tag & 7) == 0 && Varint(&value_);
     uint64_t size;
-    if (!Varint(&size)) return false;
+    if (field_ == wire::kCompact ? !RunLength(&size) : !Varint(&size)) return false;
     if (size > static_cast<uint64_t>(end_ - position_)) {
       if (field_ != wire::kCompact) return false;
       size = static_cast<uint64_t>(end_ - position_);  // a run that is still open
@@ -54,6 +56,19 @@ class WireReader {
       if (byte < 0x80) return true;
     }
     return false;
+  }
+
+  // Of a run, whose writer may be closing it at this moment: it stores the four bytes at once, at a multiple of four.
+  bool RunLength(uint64_t* size) {
+    constexpr size_t kLengthSize = 4;
+    if (static_cast<size_t>(end_ - position_) < kLengthSize ||
+        reinterpret_cast<uintptr_t>(position_) % kLengthSize != 0)
+      return false;
+    auto* stored = const_cast<uint32_t*>(reinterpret_cast<const uint32_t*>(position_));
+    const uint32_t bytes = std::atomic_ref<uint32_t>(*stored).load(std::memory_order_relaxed);
+    position_ += kLengthSize;
+    *size = (bytes & 0x7f) | (bytes >> 8 & 0x7f) << 7 | (bytes >> 16 & 0x7f) << 14 | (bytes >> 24 & 0x7f) << 21;
+    return true;
   }
 
   const uint8_t* position_;

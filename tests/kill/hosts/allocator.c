@@ -12,10 +12,10 @@ uint64_t reports_received = 0;
 
 void _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(void* block, int64_t bytes, size_t allocated,
                                                            size_t reserved, struct device device) {
-  ++reports_received;
+  __atomic_fetch_add(&reports_received, 1, __ATOMIC_RELAXED);
 }
 
 void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t bytes, size_t allocated, size_t reserved,
                                                          struct device device) {
-  ++reports_received;
+  __atomic_fetch_add(&reports_received, 1, __ATOMIC_RELAXED);
 }

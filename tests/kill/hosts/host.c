@@ -237,8 +237,10 @@ static volatile sig_atomic_t signals_taken = 0;
 static volatile sig_atomic_t recording_handlers = 0;
 
 static void on_signal(int number) {
-  ++signals_taken;
+  const int before = errno;
+  __atomic_fetch_add(&signals_taken, 1, __ATOMIC_RELAXED);
   if (recording_handlers) report(4000, kBlock);  // a hook inside whatever was interrupted: dropped or recorded
+  errno = before;
 }
 
 static void take_signals(long microseconds) {

@@ -1,5 +1,7 @@
 #include "analyzer/read/record.h"
 
+#include <bit>
+
 #include "analyzer/read/wire.h"
 #include "trace.pb.h"
 
@@ -52,6 +54,13 @@ Meaning MeaningOf(uint32_t type) {
   }
 }
 
+// Of the fields whose bits are set.
+bool AllBelow(const Record& record, uint32_t fields, uint64_t most) {
+  for (; fields != 0; fields &= fields - 1)
+    if (record.field[static_cast<size_t>(std::countr_zero(fields))] > most) return false;
+  return true;
+}
+
 }  // namespace
 
 bool DecodeFields(Record* record) {
@@ -74,12 +83,8 @@ bool DecodeFields(Record* record) {
 
 bool Plausible(const Record& record) {
   const Meaning meaning = MeaningOf(record.type);
-  for (uint32_t number = 1; number < Record::kFields; ++number) {
-    const uint64_t value = record.field[number];
-    if ((meaning.sizes & Bit(number)) != 0 && value > kMostBytes) return false;
-    if ((meaning.ids & Bit(number)) != 0 && value > kMostId) return false;
-  }
-  return record.field[meaning.device] < kMostDevices;
+  return AllBelow(record, meaning.sizes, kMostBytes) && AllBelow(record, meaning.ids, kMostId) &&
+         record.field[meaning.device] < kMostDevices;
 }
 
 }  // namespace oomtrace

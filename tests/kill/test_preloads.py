@@ -93,6 +93,21 @@ def test_recorder_that_is_unloaded(host):  # noqa: F811
     assert (trace["device_allocs"], trace["exits"]) == (1, 1)
 
 
+def test_recorder_that_comes_and_goes_leaks_nothing(host):  # noqa: F811
+    held = []
+    for number in (10, 1000):
+        command = [BUILD / "bin" / "plugin_host", "-cycles", str(number), RECORDER, RUNTIME]
+        finished = subprocess.run(
+            command, env={"OOMTRACE_DIR": str(host.traces_at)}, stdout=subprocess.PIPE, text=True, check=True
+        )
+        words = finished.stdout.split()
+        held.append(dict(zip(words[::2], map(int, words[1::2]), strict=True)))
+    few, many = held
+    assert (many["mappings"], many["descriptors"]) == (few["mappings"], few["descriptors"])
+    assert many["resident_pages"] < few["resident_pages"] + 512
+    assert sorted(trace["device_allocs"] for trace in host.counts()) == [10, 1000]
+
+
 def test_programs_that_take_no_preload(host):  # noqa: F811
     """Nothing printed, nothing left, the status untouched: a static one, a set-user-id one, and shells round them."""
     source = host.directory / "quiet.c"

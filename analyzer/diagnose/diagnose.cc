@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/culprit.h"
 #include "analyzer/diagnose/gpu_use.h"
@@ -148,13 +147,12 @@ std::string Summary(const Diagnosis& d) {
                         Bytes(facts.device.total()),
                         d.leak.found && d.leak.boundaries_are_steps ? "; but memory grows step by step." : ".");
   }
-  const std::string phase = absl::StrReplaceAll(PhaseName(facts.oom->phase), {{"_", " "}});
   const Frame where = RefusalSite(facts);
   std::string tensor = facts.oom->layout != 0 ? Shape(facts.timeline->layouts[facts.oom->layout].shape,
                                                       facts.timeline->layouts[facts.oom->layout].dtype)
                                               : std::string("a buffer");
-  return absl::StrCat("Out of memory in ", phase, " at ", ShortSite(where), ": ", tensor, ", ", Bytes(facts.refused),
-                      ", did not fit.");
+  return absl::StrCat("Out of memory ", During(PhaseName(facts.oom->phase)), " at ", ShortSite(where), ": ", tensor,
+                      ", ", Bytes(facts.refused), ", did not fit.");
 }
 
 void AddFidelity(const Timeline& timeline, report::Report& report) {
@@ -188,6 +186,7 @@ Diagnosis Diagnose(const Timeline& timeline) {
   FillCategories(d.facts, *report.mutable_categories());
   FillPeak(d.facts, *report.mutable_peak());
   report.set_steps_completed(d.facts.steps);
+  report.set_step_noun(d.facts.step_noun);
   FillLeak(d.facts, d.leak, *report.mutable_leak());
   if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
     report.mutable_leak()->set_holder(report.culprit().holder());

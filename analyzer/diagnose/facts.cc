@@ -42,6 +42,9 @@ bool KnownStateless(const Timeline& timeline) {
 void FindSteadiness(const Timeline& timeline, Facts& facts) {
   facts.steps = std::count_if(timeline.steps.begin(), timeline.steps.end(),
                               [&](const Step& step) { return step.end <= facts.moment || !facts.oom; });
+  const bool stepped =
+      std::any_of(timeline.steps.begin(), timeline.steps.end(), [](const Step& step) { return step.optimizer != 0; });
+  if (!timeline.steps.empty() && !stepped) facts.step_noun = "backward pass";
   bool had_state_before = false;
   for (const Tensor& tensor : timeline.tensors) {
     if (tensor.category != Category::kOptimizerState || tensor.device != timeline.device) continue;

@@ -22,7 +22,8 @@ struct Facts {
   int64_t peak = 0;                  // highest bytes in tensors, the refused tensor included
   int64_t peak_time = 0;
   int64_t peak_reserved = 0;
-  int64_t steps = 0;  // optimizer steps completed
+  int64_t steps = 0;  // completed: the optimizer's, or backward passes where none stepped
+  const char* step_noun = "optimizer step";
   // The step in which the optimizer's state was born, -1: it has none, or had it before training.
   int64_t state_step = -1;
   // One whole forward, backward and step has completed after the optimizer's state exists.

@@ -121,7 +121,7 @@ Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
     p.name = "first_batch";
     p.confidence = 0.95;
     p.evidence.push_back(facts.steps == 0
-                             ? absl::StrCat("No optimizer step had completed: it died in the ", Where(oom), ".")
+                             ? absl::StrCat("No ", facts.step_noun, " had completed: it died in the ", Where(oom), ".")
                              : absl::StrCat("It died in iteration ", facts.steps + 1,
                                             ", the first that runs with the optimizer's state in memory: no whole "
                                             "iteration had completed since then."));
@@ -177,8 +177,9 @@ Pattern LateDeath(const Facts& facts, int64_t earlier_peak) {
   const NewlyMade made = FindNewlyMade(facts);
   const int64_t excess = facts.need() - earlier_peak;
   Pattern p{"late_allocation", made.bytes > 0 && 2 * made.bytes >= excess ? 0.8 : 0.45, {}};
-  p.evidence.push_back(absl::StrCat("Training had been stable for ", Count(facts.steps, "step"), ", with at most ",
-                                    Bytes(earlier_peak), " in tensors; now it needs ", Bytes(facts.need()), "."));
+  p.evidence.push_back(absl::StrCat("Training had been stable for ", Count(facts.steps, facts.step_noun),
+                                    ", with at most ", Bytes(earlier_peak), " in tensors; now it needs ",
+                                    Bytes(facts.need()), "."));
   if (made.example >= 0) {
     p.evidence.push_back(absl::StrCat(Count(made.count, "tensor"), " of ", Bytes(made.statement), " in all ",
                                       made.count == 1 ? "was" : "were", " made at ",
@@ -196,7 +197,7 @@ Pattern Healthy(const Facts& facts, const Leak& leak) {
   Pattern p{"healthy", !t.damage.empty() ? 0.5 : t.dropped == 0 ? 0.97 : 0.8, {}};
   const int64_t margin = facts.device.total() - facts.device.context() - facts.device.other_processes() -
                          facts.device.other() - facts.peak_reserved;
-  p.evidence.push_back(absl::StrCat("No allocation failed for good in ", Count(facts.steps, "optimizer step"), "."));
+  p.evidence.push_back(absl::StrCat("No allocation failed for good in ", Count(facts.steps, facts.step_noun), "."));
   p.evidence.push_back(absl::StrCat("Tensors peaked at ", Bytes(facts.peak), " and PyTorch reserved at most ",
                                     Bytes(facts.peak_reserved), ", which left ", Bytes(margin), " of the device."));
   if (facts.survived_refusals > 0) {

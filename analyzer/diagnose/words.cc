@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 
 namespace oomtrace {
 
@@ -39,6 +40,12 @@ std::string Container(const std::string& holder) {
     close = open;
   }
   return holder;
+}
+
+std::string During(const std::string& phase) {
+  if (phase == "set_up") return "during set-up";
+  if (phase == "between_steps") return "between steps";
+  return absl::StrCat("in ", absl::StrReplaceAll(phase, {{"_", " "}}));
 }
 
 std::string Count(int64_t n, const std::string& noun) {

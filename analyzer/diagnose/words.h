@@ -12,5 +12,6 @@ std::string Shape(const std::vector<int64_t>& shape, const std::string& dtype); 
 std::string Percent(double share);                                               // "12 %", "0.4 %"
 std::string Container(const std::string& holder);  // "samples[778]" → "samples": what grows, not its latest element
 std::string Count(int64_t n, const std::string& noun);  // "1 step", "2 steps", "2 batches"
+std::string During(const std::string& phase);           // of PhaseName: "in forward", "between steps", "during set-up"
 
 }  // namespace oomtrace

@@ -114,9 +114,10 @@ ChunkCursor::Found ChunkCursor::NextField() {
 
 void ChunkCursor::Undecodable(size_t offset) {
   const size_t size = chunk_->payload.size();
+  const std::string lost =
+      size > offset ? absl::StrCat(size - offset, " bytes of events are lost") : std::string("the chunk ends there");
   damage_->Add(absl::StrCat("chunk at byte ", chunk_->offset, ": the event at byte ",
-                            chunk_->offset + kChunkHeaderSize + offset, " does not decode; ", size - offset,
-                            " bytes of events are lost"));
+                            chunk_->offset + kChunkHeaderSize + offset, " does not decode; ", lost));
   at_ = size;
   NoteMissingSites();
 }

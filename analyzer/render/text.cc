@@ -79,7 +79,8 @@ class Text {
         "  ",
         absl::StrCat(
             "GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ", Bytes(device.total()),
-            "; ", Count(r_.steps_completed(), "optimizer step"), " completed; ", r_.trace().ended(),
+            "; ", Count(r_.steps_completed(), r_.step_noun()), " completed",
+            r_.step_noun() == "backward pass" ? " (no optimizer stepped); " : "; ", r_.trace().ended(),
             r_.trace().simulated() && !absl::StartsWith(device.name(), "Simulated") ? "; on the simulated GPU" : "",
             "."));
     page_.Blank();

@@ -101,6 +101,29 @@ TEST(Text, AProcessWithoutANameIsItsNumber) {
   EXPECT_THAT(text, HasSubstr("GPU 0, Test GPU"));
 }
 
+// A hand-written update: what is counted are backward passes.
+TEST(Text, StepsAreOnlyTheOptimizersWhereOneStepped) {
+  TrainingRun run;
+  run.Iteration();
+  run.Iteration();
+  EXPECT_THAT(RenderText(Diagnose(run.timeline()).report, {}), HasSubstr("2 optimizer steps completed;"));
+  for (Step& step : run.raw().steps) step.optimizer = 0;
+  const std::string text = RenderText(Diagnose(run.timeline()).report, {});
+  EXPECT_THAT(text, HasSubstr("2 backward passes completed (no optimizer stepped);"));
+  EXPECT_THAT(text, Not(HasSubstr("optimizer step ")));
+  EXPECT_THAT(text, Not(HasSubstr("optimizer steps ")));
+}
+
+TEST(Text, ThePhaseOfADeathReadsAsEnglish) {
+  TrainingRun run;
+  run.Die("train.py", 5, {1 << 20, 4096}, int64_t{16} << 30);
+  EXPECT_THAT(RenderText(Diagnose(run.timeline()).report, {}), HasSubstr("Out of memory during set-up at train.py:5"));
+  TrainingRun late;
+  for (int i = 0; i < 3; ++i) late.Iteration();
+  late.Die("train.py", 50, {1 << 20, 4096}, int64_t{16} << 30);
+  EXPECT_THAT(RenderText(Diagnose(late.timeline()).report, {}), HasSubstr("Out of memory between steps at"));
+}
+
 TEST(Text, AHealthyRunShowsPeakAndLeak) {
   TrainingRun run;
   for (int i = 0; i < 10; ++i) run.Iteration([&] { run.Keep("train.py", 31, {64}, 100 << 20); });

@@ -113,6 +113,7 @@ void TrainingRun::Backward() {
 void TrainingRun::OptimizerStep() {
   Step step;
   step.begin = step_begin_;
+  step.optimizer = 1;
   EnterPhase(PhaseKind::kOptimizerStep);
   step.optimizer_begin = now_;
   for (int layer = 0; !state_born_ && layer < 2 * sizes_.layers; ++layer) {

@@ -11,6 +11,7 @@
 
 #include "interpose/hooks/real.h"
 #include "interpose/record/gpu_events.h"
+#include "interpose/record/memory.h"
 
 using namespace oomtrace;
 
@@ -81,14 +82,25 @@ struct EarlyPushes {
   int count;
   EarlyRange open[kMostEarly];
 };
-constinit thread_local EarlyPushes pushes __attribute__((tls_model("initial-exec"))) = {};
+// In memory of its own while a range is open: thread-local storage is scarce.
+constinit thread_local EarlyPushes* pushes __attribute__((tls_model("initial-exec"))) = nullptr;
 constinit EarlyRange starts[kMostEarly] = {};
 SpinLock starts_lock;
 
+void ForgetPushes() {
+  munmap(pushes, sizeof(EarlyPushes));
+  pushes = nullptr;
+}
+
+void KeepPush(const char* name) {
+  if (name == nullptr || depth != (pushes != nullptr ? pushes->count : 0)) return;
+  if (pushes == nullptr) pushes = static_cast<EarlyPushes*>(MapMemory(sizeof(EarlyPushes)));
+  if (pushes != nullptr && pushes->count < kMostEarly) pushes->open[pushes->count++].Keep(0, name);
+}
+
 void KeepEarly(Kind kind, const char* name, uint64_t range) {
-  if (kind == kPush && depth == pushes.count && pushes.count < kMostEarly && name != nullptr)
-    pushes.open[pushes.count++].Keep(0, name);
-  if (kind == kPop && pushes.count == depth) --pushes.count;
+  if (kind == kPush) KeepPush(name);
+  if (kind == kPop && pushes != nullptr && pushes->count == depth && --pushes->count == 0) ForgetPushes();
   if ((kind != kStart || name == nullptr) && kind != kEnd) return;
   const uint64_t wanted = kind == kEnd ? range : 0;
   SpinLockHolder hold(starts_lock);
@@ -193,9 +205,11 @@ void Put(Slot* table, unsigned int size, int slot, Function* function) {
 }  // namespace
 
 void oomtrace::WriteOpenRanges() {
-  const int count = pushes.count;
-  pushes.count = 0;
-  for (int i = 0; i < count; ++i) Record(kPush, pushes.open[i].name, 0);
+  if (EarlyPushes* early = pushes; early != nullptr) {
+    pushes = nullptr;
+    for (int i = 0; i < early->count; ++i) Record(kPush, early->open[i].name, 0);
+    munmap(early, sizeof(EarlyPushes));
+  }
   EarlyRange open[kMostEarly];
   {
     SpinLockHolder hold(starts_lock);

@@ -234,6 +234,39 @@ for _ in range(10):
     assert "script.py:4; unused for" in text
 
 
+def test_nothing_is_called_idle_past_kernels_that_may_have_used_it(dryrun, analyze, script):
+    source = """
+import torch
+
+graph, fixed = torch.cuda.CUDAGraph(), torch.zeros(64, device="cuda")
+with torch.cuda.graph(graph):
+    fixed.add_(1)
+kept = torch.zeros(16 << 20, device="cuda")
+peak = torch.ones(32 << 20, device="cuda")
+graph.replay()
+del kept, peak
+for _ in range(10):
+    torch.zeros(1 << 20, device="cuda")
+"""
+    gpu = analyze(dryrun(script(source), gpu="1GiB", options=("--timeline",))).gpu_time
+    assert (gpu["graph_kernels"], gpu["unknown_parameters"]) == (1, 1)
+    assert gpu["idle_bytes"] == 0
+    assert any("what they use is not known" in note for note in gpu["notes"])
+
+
+def test_compiled_kernels_tell_what_they_use(dryrun, analyze, script):
+    source = """
+import torch
+
+x = torch.zeros(4 << 20, device="cuda")
+y = torch.compile(lambda x: (x * 2 + 1).relu())(x)
+torch.cuda.synchronize()
+"""
+    gpu = analyze(dryrun(script(source), gpu="1GiB", options=("--timeline",))).gpu_time
+    assert gpu["unknown_parameters"] == 0
+    assert {t["last_kernel"].split("_")[0] for t in gpu["tensors"] if t["shape"] == [4 * MIB]} == {"triton"}
+
+
 def test_run_records_a_timeline_too(script, tmp_path):
     trace = tmp_path / "t.oomtrace"
     inner = [OOMTRACE, "run", "--timeline=2-3", "-o", trace, "--", sys.executable, script(TRAINING)]

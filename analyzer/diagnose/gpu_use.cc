@@ -48,9 +48,12 @@ std::string NameOf(const Timeline& t, const Tensor& tensor) {
   return where.empty() ? module : absl::StrCat(module, " (", where, ")");
 }
 
-// Used before, and freed while the GPU went on working: what is freed at the end might have been used again.
+// Used before, and freed while the GPU went on working: what is freed at the end might have been used again. Past its
+// last use no kernel ran of which it is not known what it uses; when such a one was launched is not known either, and
+// it may run long after a free that came after its launch.
 bool Idle(const GpuTime& gpu, const Tensor& tensor, const TensorUse& use, int64_t moment) {
-  return use.last < moment && tensor.died <= gpu.last_work && InWindow(gpu, tensor.died);
+  return use.last < moment && tensor.died <= gpu.last_work && InWindow(gpu, tensor.died) &&
+         gpu.last_unknown < use.last_launch;
 }
 
 // From the last use to the free, at a death to the refusal.
@@ -100,6 +103,7 @@ void Keep(size_t most, google::protobuf::RepeatedPtrField<report::TensorTime>* t
 
 // At a death all that can be said is how long a tensor was not used: what comes next, nobody saw.
 void FindDormant(const Facts& facts, const std::vector<report::TensorTime>& tensors, report::GpuTime& out) {
+  const GpuTime& gpu = facts.timeline->gpu_time;
   const bool death = facts.oom != nullptr && out.moment_ns() == facts.moment;
   int64_t live = 0;
   for (const report::TensorTime& tensor : tensors) live += tensor.bytes();
@@ -111,9 +115,13 @@ void FindDormant(const Facts& facts, const std::vector<report::TensorTime>& tens
   std::sort(out.mutable_dormant()->begin(), out.mutable_dormant()->end(), death ? UnusedMore : Larger);
   Keep(kDormantReported, out.mutable_dormant());
   const char* when = out.moment_ns() == facts.moment ? "at the peak" : "at the fullest moment of the windows";
-  out.set_finding(death ? "Unused for longest when memory ran out, by bytes times time:"
-                        : absl::StrCat(Bytes(out.idle_bytes()), " lay idle ", when,
-                                       ": used before it, and freed after it without another use. The largest:"));
+  if (death) {
+    out.set_finding(absl::StrCat("Unused for longest when memory ran out, by bytes times time",
+                                 gpu.unknown_parameters == 0 ? ":" : ", as far as is known:"));
+    return;
+  }
+  out.set_finding(absl::StrCat(Bytes(out.idle_bytes()), " lay idle ", when,
+                               ": used before it, and freed after it without another use. The largest:"));
 }
 
 void FillTensors(const Facts& facts, report::GpuTime& out) {

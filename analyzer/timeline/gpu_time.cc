@@ -120,7 +120,10 @@ void GpuTimeBuilder::Use(const Activity& activity) {
   const auto launch = correlated == launch_of_.end() ? launches_.end() : launches_.find(correlated->second);
   const bool kernel = activity.kind == trace::GpuActivity::KERNEL;
   if (launch == launches_.end() || launch->second.unknown) {
-    if (kernel) ++result_.unknown_parameters;
+    if (kernel) {
+      ++result_.unknown_parameters;
+      result_.last_unknown = std::max(result_.last_unknown, ToTrace(activity.start));
+    }
     return;
   }
   const int64_t start = ToTrace(activity.start);

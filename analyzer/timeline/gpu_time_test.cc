@@ -141,6 +141,7 @@ TEST_F(GpuTimeTest, KernelsOfUnknownParametersAreCounted) {
   EXPECT_EQ(gpu.kernels, 2);
   EXPECT_EQ(gpu.unknown_parameters, 2);
   EXPECT_EQ(gpu.graph_kernels, 1);
+  EXPECT_EQ(gpu.last_unknown, kStart + 2000);
   EXPECT_TRUE(gpu.uses.empty());
 }
 

@@ -282,6 +282,7 @@ struct GpuTime {
   int64_t kernels = 0;
   int64_t copies = 0;
   int64_t fills = 0;
+  int64_t last_unknown = -1;       // ns: start of the last kernel that may have used anything, -1: none
   int64_t unknown_parameters = 0;  // kernels whose launch, or its parameters, were not seen
   int64_t graph_kernels = 0;
   int64_t busy = 0;  // ns in which the device of the report ran something

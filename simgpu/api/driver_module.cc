@@ -2,6 +2,8 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <string>
@@ -38,6 +40,17 @@ CUresult GiveModule(Handle* handle, const void* image) {
   return CUDA_SUCCESS;
 }
 
+template <typename Handle>
+CUresult GiveModuleOf(Handle* handle, const char* path) {
+  if (path == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return CUDA_ERROR_FILE_NOT_FOUND;
+  // A word of zeros ends what is no ELF image, PTX above all.
+  std::string image((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  image.append(sizeof(uint64_t), '\0');
+  return GiveModule(handle, image.data());
+}
+
 struct Extent {
   unsigned int x, y, z;
 };
@@ -72,7 +85,7 @@ void* GlobalOf(CUmodule module, const char* name) {
 
 }  // namespace
 
-SIMGPU_API CUresult cuModuleLoad(CUmodule* module, const char*) { return GiveModule(module, nullptr); }
+SIMGPU_API CUresult cuModuleLoad(CUmodule* module, const char* path) { return GiveModuleOf(module, path); }
 SIMGPU_API CUresult cuModuleLoadData(CUmodule* module, const void* image) { return GiveModule(module, image); }
 SIMGPU_API CUresult cuModuleLoadFatBinary(CUmodule* module, const void* image) { return GiveModule(module, image); }
 SIMGPU_API CUresult cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }

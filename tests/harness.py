@@ -3,9 +3,11 @@
 OOMTRACE_BUILD names another build folder than <repository>/build.
 """
 
+import json
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +25,13 @@ TIME_LIMIT_S = 600
 
 @dataclass
 class Job:
-    """A finished command and the trace it left (None: none)."""
+    """A finished command and the trace it left (None: none); `truth`: see WarmInterpreter."""
 
     status: int
     stdout: str
     stderr: str
     trace: Path | None = None
+    truth: list | None = None
 
     @property
     def refused(self):
@@ -56,6 +59,38 @@ def run(command, cwd=None, env=None, stdin=subprocess.DEVNULL, timeout=TIME_LIMI
         timeout=timeout,
     )
     return Job(finished.returncode, finished.stdout, finished.stderr)
+
+
+class WarmInterpreter:
+    """`oomtrace dryrun` round tests/warm.py: jobs that spare the import of PyTorch. `truth`: bytes after steps."""
+
+    def __init__(self, folder):
+        self.folder, self.count = folder, 0
+        command = [OOMTRACE, "dryrun", "--gpu", "1GiB", "-o", folder / "warm.oomtrace", "--", sys.executable]
+        command.append(Path(__file__).parent / "warm.py")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OOMTRACE_", "LD_PRELOAD", "PYTORCH_"))}
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, script, *arguments, capacity):
+        self.count += 1
+        paths = {name: str(self.folder / f"{self.count}.{name}") for name in ("stdout", "stderr", "truth")}
+        request = {"script": str(script), "arguments": arguments, "capacity": capacity, **paths}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        # The first to touch the device has the name that was asked for.
+        named = (self.folder / f"warm.{answer['pid']}.oomtrace", self.folder / "warm.oomtrace")
+        trace = self.folder / f"{self.count}.oomtrace"
+        next(path for path in named if path.exists()).rename(trace)
+        job = Job(answer["status"], Path(paths["stdout"]).read_text(), Path(paths["stderr"]).read_text(), trace)
+        job.truth = json.loads(Path(paths["truth"]).read_text())
+        return job
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=TIME_LIMIT_S)
 
 
 @dataclass

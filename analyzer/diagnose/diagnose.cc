@@ -168,7 +168,7 @@ void AddFidelity(const Timeline& timeline, report::Report& report) {
 Diagnosis Diagnose(const Timeline& timeline) {
   Diagnosis d;
   d.facts = GatherFacts(timeline);
-  d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end);
+  d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end, d.facts.oom != nullptr);
   d.leak.with_graph = d.leak.with_graph || KeptByGraph(HolderOf(d.facts, d.leak));
   d.kept = FindKeptOutputs(d.facts);
   d.pattern = DecidePattern(d.facts, d.leak, d.kept);

@@ -1,6 +1,7 @@
 #include "analyzer/diagnose/leak.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <unordered_map>
@@ -10,10 +11,20 @@ namespace {
 
 // Three rises are the fewest that show a trend.
 constexpr int64_t kFewestBirths = 3;
-// Amounts within a factor of two of the median are alike: batches of unequal length leak unequal amounts.
+// Few amounts show a trend only where they are alike, within a factor of two of their median.
 constexpr double kAlike = 2.0;
+// From so many on, batches of unequal length may leak unequal amounts, if they go on leaking as much: in the last third
+// of the time at least this share of what an even growth would have added, and no half of it at once.
+constexpr int64_t kManyBirths = 9;
+constexpr double kGoesOn = 0.4;
+// A leak may end shortly before the death, in so small a part of its time: the thread that leaked was refused first.
+constexpr int64_t kNearDeath = 16;
 // A level that exceeds the highest one ever left again by less than this share has been there before.
 constexpr double kAboveBefore = 1.05;
+// Of a run that did not die: what was filled and emptied before may be filled a little further this time.
+constexpr double kAboveEmptied = 3.0;
+// A level that fell to this share of the highest before it was emptied.
+constexpr double kEmptied = 0.25;
 // Below this a rise is bookkeeping (a counter, a scalar logged once): it cannot fill a device in any run's life.
 constexpr int64_t kWorthReporting = 64 << 10;
 // A tensor replaced by a larger one is common for a few steps; for so many it is a growth.
@@ -50,8 +61,8 @@ std::vector<int64_t> Boundaries(const Timeline& timeline, int64_t until, bool& s
 
 class GroupTrend {
  public:
-  GroupTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries)
-      : timeline_(timeline), members_(std::move(members)), last_(boundaries - 1) {}
+  GroupTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries, bool died)
+      : timeline_(timeline), members_(std::move(members)), last_(boundaries - 1), died_(died) {}
 
   // Fills `group` and returns true when the group leaks.
   bool Fit(LeakGroup& group) {
@@ -66,7 +77,7 @@ class GroupTrend {
     for (size_t i = tail_ + 1; i < births_.size(); ++i) added += births_[i].bytes;
     // In a bounded queue as much died as was born, so that the level did not follow the births.
     if (growth < 0.6 * static_cast<double>(added) || growth <= 0) return false;
-    if (LevelAt(last_) <= kAboveBefore * static_cast<double>(HighestBefore(start))) return false;
+    if (!IsNew(start)) return false;
     group.bytes_per_boundary = static_cast<double>(growth) / static_cast<double>(end - start);
     group.tensors_per_boundary =
         static_cast<double>(CountAt(last_) - CountAt(start)) / static_cast<double>(end - start);
@@ -141,22 +152,65 @@ class GroupTrend {
     std::vector<int64_t> gaps;
     for (size_t i = 1; i < births_.size(); ++i) gaps.push_back(births_[i].boundary - births_[i - 1].boundary);
     std::vector<int64_t> sorted = gaps;
-    std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
+    std::sort(sorted.begin(), sorted.end());
     const int64_t gap = sorted[sorted.size() / 2];
-    if (2 * (last_ - births_.back().boundary) >= 3 * gap) return false;
+    const int64_t wide = sorted[(sorted.size() - 1) * 3 / 4];
+    const int64_t quiet = last_ - births_.back().boundary;
+    const int64_t near_death = died_ ? (last_ - births_.front().boundary) / kNearDeath : 0;
+    if (2 * quiet >= 3 * wide && quiet > near_death) return false;
     tail_ = births_.size() - 1;
-    while (tail_ > 0 && gaps[tail_ - 1] <= 3 * gap) --tail_;
+    while (tail_ > 0 && gaps[tail_ - 1] <= 3 * wide) --tail_;
     const int64_t count = static_cast<int64_t>(births_.size() - tail_);
     if (count < kFewestBirths) return false;
+    if (2 * wide > 3 * gap && GrowRarer()) return false;
+    return AreAlike() || (count >= kManyBirths && GoOn());
+  }
+
+  bool AreAlike() const {
+    const auto count = static_cast<int64_t>(births_.size() - tail_);
     std::vector<int64_t> sizes;
     for (size_t i = tail_; i < births_.size(); ++i) sizes.push_back(births_[i].bytes);
     std::nth_element(sizes.begin(), sizes.begin() + count / 2, sizes.end());
-    const double median = static_cast<double>(sizes[count / 2]);
-    const int64_t alike = std::count_if(births_.begin() + tail_, births_.end(), [&](const Change& birth) {
+    const double median = static_cast<double>(sizes[static_cast<size_t>(count / 2)]);
+    const int64_t alike = std::count_if(Tail(), births_.end(), [&](const Change& birth) {
       return birth.bytes >= median / kAlike && birth.bytes <= median * kAlike;
     });
     return alike * 10 >= count * 7;
   }
+
+  // As many births, or as many bytes, in each third of the time.
+  struct Thirds {
+    std::array<double, 3> births{};
+    std::array<double, 3> bytes{};
+    double largest = 0;
+  };
+  Thirds InThirds() const {
+    Thirds thirds;
+    const int64_t begin = births_[tail_].boundary;
+    const int64_t span = last_ + 1 - begin;
+    std::for_each(Tail(), births_.end(), [&](const Change& birth) {
+      const auto third = static_cast<size_t>(3 * (birth.boundary - begin) / span);
+      thirds.births[third] += 1;
+      thirds.bytes[third] += static_cast<double>(birth.bytes);
+      thirds.largest = std::max(thirds.largest, static_cast<double>(birth.bytes));
+    });
+    return thirds;
+  }
+
+  // A cache that meets its keys by chance fills ever more slowly. One standard deviation is left to chance.
+  bool GrowRarer() const {
+    const Thirds thirds = InThirds();
+    return thirds.births[2] + std::sqrt(thirds.births[2]) < thirds.births[0];
+  }
+
+  bool GoOn() const {
+    const Thirds thirds = InThirds();
+    const double all = thirds.bytes[0] + thirds.bytes[1] + thirds.bytes[2];
+    return 3 * thirds.bytes[2] >= kGoesOn * all && 3 * thirds.bytes[0] >= kGoesOn * all / 2 &&
+           2 * thirds.largest <= all;
+  }
+
+  std::vector<Change>::const_iterator Tail() const { return births_.begin() + static_cast<ptrdiff_t>(tail_); }
 
   // What was asked for where the shape tells, else the block: one from the cache may be up to a segment's rest larger.
   int64_t Asked(const Tensor& tensor) const {
@@ -192,19 +246,30 @@ class GroupTrend {
   }
   int64_t LevelAt(int64_t boundary) const { return At(boundary) ? At(boundary)->bytes : 0; }
   int64_t CountAt(int64_t boundary) const { return At(boundary) ? At(boundary)->tensors : 0; }
-  int64_t HighestBefore(int64_t boundary) const {
+
+  // Whether the level is above all that it ever came back from, before the boundary. Measured from the lowest level:
+  // the same line may have made a workspace that stays.
+  bool IsNew(int64_t boundary) const {
     int64_t highest = 0;
+    int64_t lowest_since = 0;
+    int64_t floor = LevelAt(last_);
     for (const Change& level : levels_) {
-      if (level.boundary >= boundary) break;
-      highest = std::max(highest, level.bytes);
+      if (level.boundary > boundary) break;
+      if (level.bytes > highest && level.boundary < boundary) highest = lowest_since = level.bytes;
+      lowest_since = std::min(lowest_since, level.bytes);
+      floor = std::min(floor, level.bytes);
     }
-    return highest;
+    const auto before = static_cast<double>(highest - floor);
+    const bool emptied = static_cast<double>(lowest_since - floor) < kEmptied * before;
+    const double above = emptied && !died_ ? kAboveEmptied : kAboveBefore;
+    return static_cast<double>(LevelAt(last_) - floor) > above * before;
   }
 
   static constexpr uint32_t kNone = ~0u;
   const Timeline& timeline_;
   std::vector<Member> members_;
   int64_t last_;
+  bool died_;
   std::vector<Change> births_;
   std::vector<Change> levels_;
   size_t tail_ = 0;
@@ -242,7 +307,7 @@ bool InputsGrow(const Timeline& timeline, int64_t until) {
 
 }  // namespace
 
-Leak FindLeak(const Timeline& timeline, int64_t until) {
+Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
   Leak leak;
   const std::vector<int64_t> boundaries = Boundaries(timeline, until, leak.boundaries_are_steps);
   const int64_t count = static_cast<int64_t>(boundaries.size());
@@ -263,7 +328,7 @@ Leak FindLeak(const Timeline& timeline, int64_t until) {
   for (auto& [stack, members] : groups) {
     LeakGroup group;
     group.stack = stack;
-    GroupTrend trend(timeline, std::move(members), count);
+    GroupTrend trend(timeline, std::move(members), count, died);
     if (trend.Fit(group) || (inputs_stay && trend.FitReplaced(group))) leak.groups.push_back(group);
   }
   std::sort(leak.groups.begin(), leak.groups.end(), [](const LeakGroup& a, const LeakGroup& b) {

@@ -38,7 +38,7 @@ struct Leak {
   std::vector<LeakGroup> groups;  // largest first
 };
 
-// Looks at boundaries up to `until` (ns).
-Leak FindLeak(const Timeline& timeline, int64_t until);
+// Looks at boundaries up to `until` (ns), when the run `died` of memory or ended otherwise.
+Leak FindLeak(const Timeline& timeline, int64_t until, bool died);
 
 }  // namespace oomtrace

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
@@ -14,8 +15,13 @@ namespace {
 
 constexpr std::string_view kGraph = "graph of ";
 
-// A name and the bytes of the leaked tensors that it keeps.
-using Votes = std::map<std::string, int64_t>;
+struct Vote {
+  int64_t bytes = 0;
+  int64_t tensors = 0;
+};
+
+// A name and the leaked tensors that it keeps.
+using Votes = std::map<std::string, Vote>;
 
 std::string_view Expression(std::string_view name) { return name.substr(0, name.find(" (")); }
 
@@ -32,7 +38,7 @@ std::string Root(std::string_view name) {
 std::string SharedBeginning(const Votes& votes) {
   std::string_view shared = Expression(votes.begin()->first);
   bool differ = false;
-  for (const auto& [name, bytes] : votes) {
+  for (const auto& [name, vote] : votes) {
     const std::string_view other = Expression(name);
     const auto end = std::mismatch(shared.begin(), shared.end(), other.begin(), other.end());
     if (end.first == shared.end() && end.second == other.end()) continue;
@@ -53,8 +59,50 @@ std::string SharedBeginning(const Votes& votes) {
 
 int64_t Sum(const Votes& votes) {
   int64_t bytes = 0;
-  for (const auto& [name, part] : votes) bytes += part;
+  for (const auto& [name, vote] : votes) bytes += vote.bytes;
   return bytes;
+}
+
+// A variable that holds one tensor itself does not gather any: it holds the last one that was made.
+bool IsLoneVariable(const Votes& votes) {
+  const std::string_view name = Expression(votes.begin()->first);
+  return votes.size() == 1 && votes.begin()->second.tensors == 1 && name.find_first_of("[. ") == std::string_view::npos;
+}
+
+// Names by what they start with.
+using Containers = std::map<std::string, Votes>;
+
+void AddVote(const std::string& name, const Tensor& tensor, Containers& containers) {
+  Vote& vote = containers[Root(name)][name];
+  vote.bytes += tensor.bytes;
+  ++vote.tensors;
+}
+
+// What a search for holders passes over because its owner is known: parameters of a module that gets ever more of them,
+// or of an optimizer that is given ever more, with what they have of gradients and state.
+Containers OwnedByName(const Facts& facts, const std::set<uint32_t>& leaking) {
+  const Timeline& t = *facts.timeline;
+  std::map<uint64_t, std::string> owners;
+  for (const Module& module : t.modules) {
+    if (module.identity == module.root) owners[module.identity] = module.type;
+  }
+  std::set<uint64_t> optimizers;
+  for (const Optimizer& optimizer : t.optimizers) {
+    owners[optimizer.identity] = optimizer.type;
+    optimizers.insert(optimizer.identity);
+  }
+  Containers containers;
+  std::set<int64_t> counted;
+  for (const Role& role : t.roles) {
+    const auto owner = owners.find(role.owner);
+    if (role.tensor < 0 || owner == owners.end() || !counted.insert(role.tensor).second) continue;
+    const Tensor& tensor = t.tensors[static_cast<size_t>(role.tensor)];
+    if (!leaking.contains(tensor.stack) || tensor.died <= facts.moment) continue;
+    const std::string attribute = optimizers.contains(role.owner) ? "param_groups" : role.name;
+    const std::string name = absl::StrCat(owner->second, ".", attribute);
+    AddVote(name, tensor, containers);
+  }
+  return containers;
 }
 
 }  // namespace
@@ -64,23 +112,24 @@ std::string HolderOf(const Facts& facts, const Leak& leak) {
   const int64_t last_boundary = t.steps.empty() ? facts.moment : t.steps.back().end;
   std::set<uint32_t> leaking;
   for (const LeakGroup& group : leak.groups) leaking.insert(group.stack);
-  std::map<std::string, Votes> containers;
+  Containers containers;
   const auto vote = [&](const Tensor& tensor) {
     // One of the step in work has a name too, the local variable that is about to let it go.
     if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) return;
-    containers[Root(tensor.holder.str())][tensor.holder.str()] += tensor.bytes;
+    AddVote(tensor.holder.str(), tensor, containers);
   };
   for (const uint32_t i : facts.live) vote(t.tensors[i]);
   // Of a tensor that a larger one replaces, an earlier one was named where the search ran before the end.
   if (containers.empty() && leak.replaced) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
-  const Votes* most = nullptr;
-  for (const auto& [root, votes] : containers) {
-    if (most == nullptr || Sum(votes) > Sum(*most)) most = &votes;
-  }
-  if (most == nullptr) return "";
-  const std::string& name = most->begin()->first;
-  if (most->size() == 1) return Container(name);
-  return SharedBeginning(*most).append(name.substr(Expression(name).size()));
+  if (!leak.replaced) std::erase_if(containers, [](const auto& entry) { return IsLoneVariable(entry.second); });
+  if (containers.empty()) containers = OwnedByName(facts, leaking);
+  if (containers.empty()) return "";
+  const Votes& most = std::max_element(containers.begin(), containers.end(), [](const auto& a, const auto& b) {
+                        return Sum(a.second) < Sum(b.second);
+                      })->second;
+  const std::string& name = most.begin()->first;
+  if (most.size() == 1) return Container(name);
+  return SharedBeginning(most).append(name.substr(Expression(name).size()));
 }
 
 bool KeptByGraph(const std::string& holder) { return holder.starts_with(kGraph); }

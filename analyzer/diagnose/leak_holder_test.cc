@@ -81,6 +81,39 @@ TEST(LeakHolder, OfATensorThatIsReplacedAnEarlierOneTells) {
   EXPECT_EQ(Diagnose(run.timeline()).report.leak().holder(), "Contrast.bank");
 }
 
+TEST(LeakHolder, AVariableThatHoldsTheLastOneIsNoHolder) {
+  EXPECT_EQ(HolderFor({"", "", "", "out (local of main(), train.py:8)"}), "");
+  EXPECT_EQ(HolderFor({"", "", "", "history[3] (local of main(), train.py:8)"}),
+            "history (local of main(), train.py:8)");
+}
+
+// Parameters are not searched for: their owner has said so, by name.
+TEST(LeakHolder, OfParametersIsTheModuleThatGrows) {
+  TrainingRun run;
+  run.raw().modules.push_back({7, 7, "", "Progressive"});
+  for (int step = 0; step < 12; ++step) {
+    run.Iteration([&] {
+      const uint32_t tensor = run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
+      const std::string name = "columns." + std::to_string(step) + ".weight";
+      run.raw().roles.push_back({run.now(), 0, 8 * kMiB, Category::kParameter, name, 7, false, tensor});
+    });
+  }
+  EXPECT_EQ(Diagnose(run.timeline()).report.leak().holder(), "Progressive.columns");
+}
+
+TEST(LeakHolder, OfParametersOfNoModuleIsTheOptimizer) {
+  TrainingRun run;
+  run.raw().optimizers.push_back({9, "Adam", "", 0, 0});
+  for (int step = 0; step < 12; ++step) {
+    run.Iteration([&] {
+      const uint32_t tensor = run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
+      const std::string name = "parameter " + std::to_string(step);
+      run.raw().roles.push_back({run.now(), 0, 8 * kMiB, Category::kParameter, name, 9, false, tensor});
+    });
+  }
+  EXPECT_EQ(Diagnose(run.timeline()).report.leak().holder(), "Adam.param_groups");
+}
+
 TEST(LeakHolder, IsEmptyWhereNobodyLooked) { EXPECT_EQ(HolderFor({"", "", "", ""}), ""); }
 
 }  // namespace

@@ -14,7 +14,7 @@ TEST(Leak, OutputsKeptInAListGiveBytesPerStep) {
   for (int step = 0; step < 12; ++step) {
     run.Iteration([&] { run.Keep("train.py", 31, {64, 1000}, 8 * kMiB); });
   }
-  const Leak leak = FindLeak(run.timeline(), run.now());
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
   EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 8.0 * kMiB);
   EXPECT_DOUBLE_EQ(leak.tensors_per_boundary, 1.0);
@@ -29,7 +29,7 @@ TEST(Leak, ALateStartIsSeen) {
       if (step >= 30) run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
     });
   }
-  const Leak leak = FindLeak(run.timeline(), run.now());
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
   EXPECT_EQ(leak.since, 30);
   EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 8.0 * kMiB);
@@ -42,7 +42,7 @@ TEST(Leak, EveryTenthStepIsAveraged) {
       if (step % 10 == 9) run.Keep("train.py", 31, {64, 1000}, 10 * kMiB);
     });
   }
-  const Leak leak = FindLeak(run.timeline(), run.now());
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
   EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 1.0 * kMiB);
 }
@@ -54,7 +54,7 @@ TEST(Leak, GraphsOfOlderStepsAreToldFromOutputs) {
       for (int layer = 0; layer < 5; ++layer) run.Keep("model.py", 10 + layer, {64, 512}, kMiB, /*grad_mode=*/true);
     });
   }
-  const Leak leak = FindLeak(run.timeline(), run.now());
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
   EXPECT_TRUE(leak.with_graph);
   EXPECT_DOUBLE_EQ(leak.bytes_per_boundary, 5.0 * kMiB);
@@ -67,7 +67,7 @@ TEST(Leak, AWarmUpIsNone) {
       if (step < 5) run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
     });
   }
-  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
 }
 
 TEST(Leak, AQueueWithALimitIsNone) {
@@ -82,7 +82,7 @@ TEST(Leak, AQueueWithALimitIsNone) {
       }
     });
   }
-  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
 }
 
 TEST(Leak, ABufferEmptiedNowAndThenIsNone) {
@@ -97,7 +97,53 @@ TEST(Leak, ABufferEmptiedNowAndThenIsNone) {
       }
     });
   }
-  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
+}
+
+// Outputs of an epoch, kept until it ends, where the last epoch is longer than those before.
+TEST(Leak, ABufferEmptiedBeforeIsNoneInARunThatLives) {
+  TrainingRun run;
+  std::vector<uint32_t> buffer;
+  size_t epoch = 10;
+  for (int step = 0; step < 44; ++step) {
+    run.Iteration([&] {
+      buffer.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB));
+      if (buffer.size() < epoch) return;
+      for (const uint32_t tensor : buffer) run.Free(tensor);
+      buffer.clear();
+      epoch += 5;
+    });
+  }
+  ASSERT_EQ(buffer.size(), 19U);
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/false).found);
+  EXPECT_TRUE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
+}
+
+TEST(Leak, BatchesOfAllLengthsLeakUnequalAmounts) {
+  TrainingRun run;
+  for (int step = 0; step < 30; ++step) {
+    const int64_t length = 1 + (step * 7919) % 97;
+    run.Iteration([&] { run.Keep("train.py", 31, {length, length}, length * length << 10); });
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/false);
+  ASSERT_TRUE(leak.found);
+  EXPECT_EQ(leak.since, 0);
+}
+
+// Keys are met by chance: ever fewer are new.
+TEST(Leak, ACacheThatFillsEverMoreSlowlyIsNone) {
+  TrainingRun run;
+  std::vector<bool> met(24, false);
+  uint32_t random = 1;
+  for (int step = 0; step < 48; ++step) {
+    random = random * 1664525 + 1013904223;
+    const size_t key = (random >> 16) % met.size();
+    run.Iteration([&] {
+      if (!met[key]) run.Keep("train.py", 31, {64, 1000}, 8 * kMiB);
+      met[key] = true;
+    });
+    EXPECT_FALSE(step > 36 && FindLeak(run.timeline(), run.now(), /*died=*/false).found) << "step " << step;
+  }
 }
 
 TEST(Leak, WhatOneVariableHoldsUntilTheNextStepIsNone) {
@@ -110,13 +156,13 @@ TEST(Leak, WhatOneVariableHoldsUntilTheNextStepIsNone) {
       held = next;
     });
   }
-  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
 }
 
 TEST(Leak, TwoStepsAreNoTrend) {
   TrainingRun run;
   for (int step = 0; step < 2; ++step) run.Iteration([&] { run.Keep("train.py", 31, {64, 1000}, 8 * kMiB); });
-  EXPECT_FALSE(FindLeak(run.timeline(), run.now()).found);
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
 }
 
 // bank = torch.cat([bank, new]): as many tensors as before, one of them larger each step.
@@ -130,7 +176,7 @@ TEST(Leak, ATensorReplacedByALargerOneEachStepGrows) {
       bank = longer;
     });
   }
-  const Leak leak = FindLeak(run.timeline(), run.now());
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
   EXPECT_TRUE(leak.replaced);
   EXPECT_NEAR(leak.bytes_per_boundary, 4 << 20, 1 << 12);
@@ -154,7 +200,7 @@ TEST(Leak, ATensorReplacedByALargerOneGrowsThoughItsBlocksDoNotAlways) {
       odd = !odd;
     }
   }
-  const Leak leak = FindLeak(run.timeline(), run.now());
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
   EXPECT_TRUE(leak.replaced);
   EXPECT_NEAR(leak.bytes_per_boundary, 4 << 20, 1 << 12);

@@ -1,13 +1,14 @@
 """Looks for holders before memory runs out: where what lives at the ends of steps grows, and at exit.
 
-What lives is asked of PyTorch at powers of two of an optimizer's steps, which costs nothing worth a number. A search
-takes as long as a collection of garbage does, a few dozen milliseconds: it is made only where memory has kept growing,
-and not again before 50 times as long has passed.
+What lives is asked of PyTorch at 2, 3, 4, 6, 8, 12, ... of an optimizer's steps, which costs nothing worth a number. A
+search takes as long as a collection of garbage does, a few dozen milliseconds: it is made only where memory has kept
+growing, and not again before 50 times as long has passed.
 """
 # ruff: noqa: F821 - the names come from native_module.cc and the other files of this namespace
 
 FIRST_LOOK = 8  # steps: by then what is born once has been born
-GROWTH_SHARE = 4096  # of the card, between two looks: less would take thousands of times as long to fill it
+GROWTH_SHARE = 4096  # of the card, in the last half of all steps: less would take thousands of times as long to fill it
+GOES_ON = 0.75  # of the rate before: batches differ
 LARGEST, LARGEST_RUNNING = 24, 8  # single tensors to look for: at a death the question is what is large as well
 WORKING, WORKING_RUNNING = 2.0, 1.5  # seconds of work that a search takes at most: after a death, and before one
 SECONDS = 10.0  # and on the clock, of a machine that has little time for us
@@ -36,15 +37,19 @@ def live_bytes():
     return torch.cuda.memory_allocated()
 
 
-def keeps_growing(steps):
-    """A leak adds twice as much from step n to 2n as from n/2 to n; a warm-up or a filled cache adds less."""
-    looks = growth.looks
-    before, middle, now = (looks.get(step) for step in (steps // 4, steps // 2, steps))
-    if before is None or middle is None:
+def is_look(steps):
+    """At powers of two and half-way between them."""
+    return steps >= FIRST_LOOK // 4 and not (steps & (steps - 1) and (steps % 3 or (steps // 3) & (steps // 3 - 1)))
+
+
+def keeps_growing():
+    """A leak adds as much in each step between the last two looks as before; a warm-up or a filled cache adds less."""
+    if len(growth.looks) < 3:
         return False
-    first, second = middle - before, now - middle
+    (first, before), (second, middle), (third, now) = sorted(growth.looks.items())[-3:]
     enough = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // GROWTH_SHARE
-    return first > 0 and 2 * second >= 3 * first and second >= enough
+    earlier, later = (middle - before) / (second - first), (now - middle) / (third - second)
+    return earlier > 0 and later >= GOES_ON * earlier and now - before >= enough
 
 
 def search_holders():
@@ -61,10 +66,10 @@ def search_holders():
 def watch_growth(identity, steps):
     """After an optimizer's step; steps: how many it has made."""
     growth.clock = growth.clock or identity
-    if identity != growth.clock or steps & (steps - 1) or steps < FIRST_LOOK // 4:
+    if identity != growth.clock or not is_look(steps):
         return
     growth.looks[steps] = live_bytes()
-    if steps < FIRST_LOOK or not keeps_growing(steps):
+    if steps < FIRST_LOOK or not keeps_growing():
         return
     if growth.spent and time.monotonic() - growth.begun < PAUSE * growth.spent:
         return

@@ -11,7 +11,7 @@ MOST_GRAPH_HOLDERS = 4096  # written of what graphs keep
 
 
 # What cannot refer to a tensor but through another object that the collector knows.
-NO_HOLDERS = (Function, ModuleType, type(text.__code__), type(len), type(str.join), type(type.__dict__), type)
+NO_HOLDERS = (Function, ModuleType, type(text.__code__), type(str.join), type(type.__dict__), type)
 
 
 def held_by_python(objects, tensors, locals_by_id):
@@ -24,6 +24,12 @@ def held_by_python(objects, tensors, locals_by_id):
     holding = [item for item in objects if type(item) not in passed_over]
     held = {id(tensor) for tensor in tensors}.intersection(map(id, gc.get_referents(*holding)))
     return [tensor for tensor in tensors if id(tensor) in held or id(tensor) in locals_by_id]
+
+
+def gradients_with_graphs():
+    """Gradients that were made with create_graph=True: only PyTorch refers to them, and they keep a graph."""
+    gradients = [tensor.grad for root in live_roots() for _, tensor, kind in tensors_of(root) if kind == PARAMETER]
+    return [gradient for gradient in gradients if gradient is not None and gradient.requires_grad]
 
 
 def unowned(tensors, owned):
@@ -60,6 +66,8 @@ def shortcuts_of(chosen):
         for name, tensor, _ in tensors_of(root):
             if id(tensor) in wanted:
                 found.setdefault(id(tensor), (root, f".{name}"))
+            elif tensor.is_leaf and id(tensor.grad) in wanted:
+                found.setdefault(id(tensor.grad), (root, f".{name}.grad"))
     return found
 
 
@@ -95,7 +103,8 @@ def find_and_write(objects, owned, largest, seconds, working):
     found = unowned(tensors, owned)
     chosen = candidates(found, largest)
     sizes = {address: size for size, address, _ in found}
-    graphs = Graphs(tensors, Deadline(seconds / 3, working / 3))
+    with_graphs = gradients_with_graphs()
+    graphs = Graphs(tensors + with_graphs, Deadline(seconds / 3, working / 3))
     graphs.claim([tensor for tensor in all_tensors if id(tensor) not in held])
     roots = {id(root): root for root in graphs.kept.values()}
     names = Names(objects, locals_by_id, global_names())
@@ -105,6 +114,7 @@ def find_and_write(objects, owned, largest, seconds, working):
         owned,
         all_tensors,
         tensors,
+        with_graphs,
         found,
         chosen,
         sizes,

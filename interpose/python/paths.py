@@ -135,20 +135,41 @@ class Names:
             kind = self.classes[id(holder)]
             return Path(f"{kind.__name__}.{labels[0][2:-2]}{joined(labels[1:])}", f"class attribute of {kind.__name__}")
         if type(holder) is Function:
-            return self.of_function(holder, labels, item)
+            return self.one_of_many(holder, self.of_function(holder, labels, item), item, labels, seen)
         if type(holder) is Frame:
             return self.of_frame(holder, labels, seen)
-        if type(holder).__name__ in SUSPENDED:
-            return self.of_suspended(holder, labels)
+        if is_suspended(holder):
+            return self.one_of_many(holder, self.of_suspended(holder), item, [], seen)
         if type(holder).__name__ == "_lru_cache_wrapper":
             function = getattr(holder, "__wrapped__", None)
             code = getattr(function, "__code__", None)
             return Path("cache of " + (place(code) if code else "a function"), "functools.lru_cache")
         if is_object(holder):
             return self.of_object(holder, labels, item, seen)
+        labels = self.attribute(holder, labels, item)
         if id(holder) in self.locals:
             return self.local(holder, labels)
         return self.climb(holder, labels, seen)
+
+    def one_of_many(self, holder, path, item, labels, seen):
+        """Where each step makes a function or coroutine of its own, who keeps these is the question."""
+        if self.search.is_sole_instance(holder) or self.search.is_shared(holder):
+            return path
+        labels = self.in_function(holder, item, labels) if type(holder) is Function else labels
+        kept = self.climb(holder, labels, seen)
+        if kept is None:
+            return path
+        kept.where = words(kept.where, f"through {path.expression}" + (f", {path.where}" if path.where else ""))
+        return kept
+
+    def in_function(self, function, item, labels):
+        """A closure's variable and a default argument read as attributes of the function."""
+        index = labels[0][1:-1] if labels and labels[0].startswith("[") else ""
+        if item is function.__closure__ and index.isdigit():
+            return ["." + function.__code__.co_freevars[int(index)], *labels[1:]]
+        if item is function.__defaults__ and index.isdigit():
+            return ["." + argument_name(function, int(index)), *labels[1:]]
+        return labels
 
     def of_function(self, function, labels, item):
         where = place(function.__code__)
@@ -180,8 +201,8 @@ class Names:
         keeps = f"the traceback of this {type(error).__name__} keeps {variable}, {path.where}"
         return Path(kept.expression, words(kept.where, keeps))
 
-    def of_suspended(self, item, labels):
-        code = next(getattr(item, name) for name in ("gi_code", "cr_code", "ag_code") if hasattr(item, name))
+    def of_suspended(self, item):
+        code = suspended_code(item)
         kind = type(item).__name__.replace("_", " ")
         return Path(f"a local of {code.co_name}()", f"suspended {kind}, {place(code)}")
 

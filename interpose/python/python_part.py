@@ -411,13 +411,14 @@ def owned_addresses(optimizers):
         parameters = parameters_of(item)
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         owned.update(storage[0] for storage in map(cuda_storage, parameters + grads) if storage)
-        owned.update(storage_addresses(item.state))
+        # The state of a parameter that it no longer steps is kept in vain.
+        owned.update(storage_addresses([item.state.get(parameter) for parameter in parameters]))
     return owned
 
 
-def storage_addresses(state):
+def storage_addresses(states):
     """Of an optimizer's state tensors."""
-    values = [value for entry in list(state.values()) if is_instance(entry, dict) for value in entry.values()]
+    values = [value for entry in states if is_instance(entry, dict) for value in entry.values()]
     storages = [cuda_storage(value) for value in values if is_instance(value, torch.Tensor)]
     return [storage[0] for storage in storages if storage]
 

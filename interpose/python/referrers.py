@@ -57,8 +57,11 @@ def is_object(item):
     return own_dictionary(item) is not None or any(True for _ in slots_of(item))
 
 
-def links(item, wanted):
-    """(id, label) of the wanted objects that an item refers to."""
+PLAIN = (dict, list, tuple, Deque)  # nothing but elements; a subclass may have attributes as well
+
+
+def elements(item, wanted):
+    """(id, label) of the wanted objects among a container's elements."""
     kind = type(item)
     if issubclass(kind, dict):
         pairs = dict.items(item)
@@ -67,16 +70,41 @@ def links(item, wanted):
     if issubclass(kind, (list, tuple, Deque)):
         base = list if issubclass(kind, list) else tuple if issubclass(kind, tuple) else Deque
         return [(id(value), f"[{index}]") for index, value in enumerate(base.__iter__(item)) if id(value) in wanted]
-    if kind is Frame:
+    return []
+
+
+def links(item, wanted):
+    """(id, label) of the wanted objects that an item refers to."""
+    if type(item) is Frame:
         return [(id(value), name) for name, value in list(item.f_locals.items()) if id(value) in wanted]
-    found = []
-    if is_object(item):
+    found = elements(item, wanted)
+    if type(item) in PLAIN:
+        return found
+    if type(item).__flags__ & HEAP_TYPE:
         attributes = own_dictionary(item) or {}
         found += [(id(value), f".{name}") for name, value in attributes.items() if id(value) in wanted]
         found += [(id(value), f".{name}") for name, value in slots_of(item) if id(value) in wanted]
     named = {identity for identity, _ in found}
     rest = [id(value) for value in gc.get_referents(item) if id(value) in wanted]
     return found + [(identity, "") for identity in rest if identity not in named]
+
+
+def suspended_code(item):
+    """Of a generator or a coroutine."""
+    return next(getattr(item, name) for name in ("gi_code", "cr_code", "ag_code") if hasattr(item, name))
+
+
+def is_suspended(item):
+    return type(item).__name__ in SUSPENDED and not type(item).__flags__ & HEAP_TYPE
+
+
+def family_of(item):
+    """What the instances of are counted: the class of an object, the code of a function or coroutine; None: of none."""
+    if type(item) is Function:
+        return item.__code__
+    if is_suspended(item):
+        return suspended_code(item)
+    return type(item) if is_object(item) and not is_instance(item, torch.Tensor) else None
 
 
 def running_frames():
@@ -124,7 +152,8 @@ class Referrers:
         (an object that holds it, label), where that is known.
         """
         self.holders, self.places, self.parents = [], {}, {}  # parents: id -> [(place in holders, label)]
-        self.instances, self.complete = {}, False
+        self.instances, self.complete = {}, False  # instances: family -> ids of those that hold something
+        self.targets, self.reached = [id(target) for target in targets], None
         self.running = running_frames()
         self.hidden = hidden | {id(self.holders), id(exceptions)}
         self.ends, self.exceptions = ends, exceptions
@@ -133,7 +162,7 @@ class Referrers:
             known_holder, label = shortcuts.get(id(item), (None, ""))
             if known_holder is not None:
                 self.parents[id(item)] = [(self.place_of(known_holder), label)]
-                self.instances.setdefault(type(known_holder), set()).add(id(known_holder))
+                self.instances.setdefault(family_of(known_holder), set()).add(id(known_holder))
                 item = known_holder
             frontier[id(item)] = item
         for _ in range(LEVELS):
@@ -183,9 +212,35 @@ class Referrers:
         return self.places[id(item)]
 
     def is_end(self, item):
-        if is_object(item) and not is_instance(item, torch.Tensor):
-            self.instances.setdefault(type(item), set()).add(id(item))
-        return id(item) in self.ends or is_instance(item, type) or type(item) in (Function, ModuleType)
+        family = family_of(item)
+        if family is not None:
+            self.instances.setdefault(family, set()).add(id(item))
+        return id(item) in self.ends or is_instance(item, type) or type(item) is ModuleType
 
     def is_sole_instance(self, item):
-        return len(self.instances.get(type(item), ())) in range(1, FEW_INSTANCES + 1) and is_object(item)
+        """Names by itself what it keeps: of an object made for each step, its holder does."""
+        return len(self.instances.get(family_of(item), ())) in range(1, FEW_INSTANCES + 1)
+
+    def is_shared(self, function):
+        """Keeps most of what all functions of its code keep, as hooks that fill one list do."""
+        if self.reached is None:
+            self.reached = self.reach_of_functions()
+        own = self.reached.get(id(function), set())
+        family = self.instances.get(family_of(function), ())
+        return 2 * len(own) > len(set().union(*(self.reached.get(other, ()) for other in family)))
+
+    def reach_of_functions(self):
+        """id of a function or coroutine -> numbers of the targets that it keeps."""
+        reached = {}
+        for number, target in enumerate(self.targets):
+            waiting, seen = [target], {target}
+            while waiting:
+                for position, _ in self.parents.get(waiting.pop(), ()):
+                    holder = self.holders[position]
+                    if id(holder) in seen:
+                        continue
+                    seen.add(id(holder))
+                    waiting.append(id(self.exceptions.get(id(holder), holder)))
+                    if type(holder) is Function or is_suspended(holder):
+                        reached.setdefault(id(holder), set()).add(number)
+        return reached

@@ -1,7 +1,7 @@
 """Losses are kept with their graphs, whose saved tensors the program packs itself; nobody but backward may unpack them.
 
 holder: graph of kept (a scalar; local of main()
-made: model(x)|pack|packed.append
+made: model(x)|tensor.clone()
 """
 
 import sys

@@ -5,6 +5,7 @@ its line looks like; none of scripts/steady/ leaks.
 rate is compared with what PyTorch said was allocated after each step of the same run.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ QUICK = {
     "coroutines_waiting",
     "finalizers",
 }
+# Without an optimizer nobody looks before the death.
+LIVE = [path for path in LEAKS if path.stem != "manual_sgd"]
 QUICK_LIVE = {"class_attribute", "evaluation_every_fifth", "late_start", "lengths_vary"}
 QUICK_STEADY = {
     "cache_fills",
@@ -66,13 +69,23 @@ def assert_names(verdict, script):
     assert any(part in line for part in expected(script, "made")), line
 
 
+def slopes(truth, since):
+    """Of torch.cuda.memory_allocated(): of a line through all steps, and from the first rise to the last one."""
+    counted = truth[since:]
+    middle, mean = (len(counted) - 1) / 2, sum(counted) / len(counted)
+    spread = sum((step - middle) ** 2 for step in range(len(counted)))
+    yield sum((step - middle) * (value - mean) for step, value in enumerate(counted)) / spread
+    rises = [later - earlier for earlier, later in pairwise(counted)]
+    last = max(step for step, rise in enumerate(rises, 1) if 2 * rise > sum(rises) / len(rises))
+    yield (counted[last] - counted[0]) / last
+
+
 def assert_rate(verdict, truth):
-    """Within 2 % of the growth of torch.cuda.memory_allocated(), since the step that the report names."""
-    if not truth:  # no optimizer
-        return
-    since = verdict.leak["since_step"] - 1
-    grown = (truth[-1] - truth[since]) / (len(truth) - 1 - since)
-    assert verdict.leak["bytes_per_step"] == pytest.approx(grown, rel=0.02)
+    """Within 2 % of PyTorch's own count, by one measure or the other: a leak in every fifth step is a staircase, and a
+    block is at times a megabyte larger than its tensor."""
+    if truth:  # else there is no optimizer
+        rate, since = verdict.leak["bytes_per_step"], verdict.leak["since_step"] - 1
+        assert any(rate == pytest.approx(slope, rel=0.02) for slope in slopes(truth, since)), (rate, truth)
 
 
 @pytest.mark.parametrize("script", scripts(LEAKS, QUICK))
@@ -85,7 +98,7 @@ def test_a_leak_names_its_holder_when_it_has_died(warm, analyze, script):
     assert_rate(verdict, job.truth)
 
 
-@pytest.mark.parametrize("script", scripts(LEAKS, QUICK_LIVE))
+@pytest.mark.parametrize("script", scripts(LIVE, QUICK_LIVE))
 def test_a_leak_names_its_holder_before_it_dies(warm, analyze, script):
     job = warm.run(script, "30", capacity=2 * GIB)
     assert job.status == 0, job.stderr[-2000:]
@@ -106,3 +119,11 @@ def test_what_is_steady_is_no_leak(warm, analyze, script):
     verdict = analyze(job)
     assert verdict.pattern == "healthy"
     assert verdict.leak["bytes_per_step"] == 0
+
+
+def test_a_server_that_keeps_its_sessions_names_them(warm, analyze):
+    """Nothing is trained, so there are no steps to count by: an evaluation that keeps its outputs."""
+    verdict = analyze(warm.run(SCRIPTS / "serving_sessions.py", capacity=512 * MIB))
+    assert verdict.pattern == "at_start"
+    assert verdict.causes[0]["id"] == "evaluation_accumulates_outputs"
+    assert verdict.culprit["holder"].startswith("Server.sessions")

@@ -1,8 +1,4 @@
-"""Generation for one client after the other; the keys and values of finished sessions are never dropped.
-
-holder: Server.sessions|server.sessions
-made: self.kv(|torch.cat|.chunk
-"""
+"""Generation for one client after the other; the keys and values of finished sessions are never dropped."""
 
 import sys
 

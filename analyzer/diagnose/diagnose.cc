@@ -71,6 +71,8 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
   out.set_tensor_bytes(facts.refused);
   out.mutable_shape()->Assign(t.layouts[oom.layout].shape.begin(), t.layouts[oom.layout].shape.end());
   out.set_dtype(t.layouts[oom.layout].dtype);
+  out.set_message(oom.text);
+  out.set_limit(oom.limit);
   out.set_phase(PhaseName(oom.phase));
   out.set_step(oom.step);
   out.set_micro_batch(oom.micro_batch);

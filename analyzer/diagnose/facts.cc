@@ -154,6 +154,7 @@ Facts GatherFacts(const Timeline& timeline) {
     const int64_t shaped = timeline.layouts.empty() ? 0 : timeline.layouts[facts.oom->layout].bytes;
     facts.refused = shaped > 0 ? shaped : facts.oom->requested;
     facts.requested = facts.oom->from_caching_allocator ? SegmentSize(facts.oom->requested) : facts.oom->requested;
+    if (facts.requested == 0) facts.requested = facts.refused;  // PyTorch refused before it asked
   }
   FindPeak(timeline, facts);
   facts.moment = facts.oom ? facts.oom->time : facts.peak_time;

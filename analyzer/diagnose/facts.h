@@ -2,6 +2,7 @@
 // lives then, and how far training had come. Points into the timeline, which must outlive it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -35,7 +36,10 @@ struct Facts {
 
   int64_t need() const { return device.tensors() + refused; }
   // What PyTorch's allocator could have had of the device, in all.
-  int64_t available() const { return device.tensors() + device.cache() + device.free(); }
+  int64_t available() const {
+    const int64_t device_has = device.tensors() + device.cache() + device.free();
+    return oom != nullptr && oom->limit > 0 ? std::min(oom->limit, device_has) : device_has;
+  }
 };
 
 Facts GatherFacts(const Timeline& timeline);

@@ -88,6 +88,10 @@ void AddRequest(const Facts& facts, Pattern& p) {
                                   : absl::StrCat("The request was ", Bytes(facts.requested));
   p.evidence.push_back(absl::StrCat(request, "; the device had ", Bytes(facts.device.free()), " free and ",
                                     Bytes(Unallocated(facts)), " sat in PyTorch's cache unused."));
+  if (facts.oom->limit > 0) {
+    p.evidence.push_back(absl::StrCat("The device did not refuse: the program allows itself ", Bytes(facts.oom->limit),
+                                      " of it (torch.cuda.set_per_process_memory_fraction)."));
+  }
 }
 
 std::string Where(const OutOfMemory& oom) {

@@ -35,6 +35,7 @@ bool HasBlock(uint32_t type) {
 
 bool IsEvent(uint32_t type) {
   return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber ||
+         type == trace::Chunk::kRefusalTextFieldNumber ||
          (type >= trace::Chunk::kCollectorStateFieldNumber && type <= trace::Chunk::kNvtxRangeFieldNumber);
 }
 

@@ -133,6 +133,9 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
     case Fields::kOutOfMemoryFieldNumber:
       OutOfMemory(record, time, sink);
       return true;
+    case Fields::kRefusalTextFieldNumber:
+      sink->OnRefusalText({time, Id(record, 2), DeviceOf(record)});
+      return true;
     case Fields::kTensorRoleFieldNumber:
       TensorRole(record, time, sink);
       return true;

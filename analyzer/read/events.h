@@ -91,6 +91,12 @@ struct OutOfMemoryEvent {
   int64_t device_total = 0;
 };
 
+struct RefusalTextEvent {
+  int64_t time = 0;
+  uint32_t text = 0;
+  int32_t device = 0;
+};
+
 struct TensorRoleEvent {
   int64_t time = 0;
   uint64_t address = 0;
@@ -136,6 +142,7 @@ class EventSink {
   virtual void OnPhase(const PhaseEvent& event) {}
   virtual void OnHostCopy(const HostCopyEvent& event) {}
   virtual void OnOutOfMemory(const OutOfMemoryEvent& event) {}
+  virtual void OnRefusalText(const RefusalTextEvent& event) {}
   virtual void OnTensorRole(const TensorRoleEvent& event) {}
   virtual void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) {}
   virtual void OnHolder(const HolderEvent& event) {}

@@ -149,6 +149,8 @@ struct OutOfMemory {
   bool grad_mode = false;
   bool backward = false;
   std::string buffer;  // without a layout: what was asked for, "cuBLAS workspace"
+  std::string text;    // of PyTorch's exception
+  int64_t limit = 0;   // bytes that the program allows itself (a memory fraction), as the text has it; 0: all
   PhaseKind phase = PhaseKind::kSetUp;
   int64_t step = 0;
   int64_t micro_batch = 0;

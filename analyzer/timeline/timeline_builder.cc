@@ -16,6 +16,7 @@
 #include "analyzer/timeline/live_set.h"
 #include "analyzer/timeline/phase_machine.h"
 #include "analyzer/timeline/queries.h"
+#include "analyzer/timeline/refusal_text.h"
 #include "analyzer/timeline/samples.h"
 #include "analyzer/timeline/steps.h"
 
@@ -78,6 +79,7 @@ class Builder : public EventSink {
   void OnPhase(const PhaseEvent& event) override;
   void OnHostCopy(const HostCopyEvent& event) override;
   void OnOutOfMemory(const OutOfMemoryEvent& event) override;
+  void OnRefusalText(const RefusalTextEvent& event) override;
   void OnTensorRole(const TensorRoleEvent& event) override;
   void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) override;
   void OnHolder(const HolderEvent& event) override;
@@ -279,7 +281,7 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
   refusal.backward = context.backward;
   refusal.forward_stack = context.forward_stack;
   refusal.buffer = context.buffer;
-  refusal.from_caching_allocator = event.source != trace::OutOfMemory::DEVICE_CALL;
+  refusal.from_caching_allocator = event.source == trace::OutOfMemory::TORCH_REPORT;
   refusal.phase = machine_.OnAllocation({.time = event.time,
                                          .grad_mode = context.grad_mode,
                                          .inference_mode = context.inference_mode,
@@ -287,6 +289,16 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
                                          .root_module = timeline_.stacks[refusal.stack].root_module,
                                          .keeps_graph = keeps_graph_[refusal.stack]});
   timeline_.out_of_memory.push_back(refusal);
+}
+
+void Builder::OnRefusalText(const RefusalTextEvent& event) {
+  Seen(event.time);
+  for (auto refusal = timeline_.out_of_memory.rbegin(); refusal != timeline_.out_of_memory.rend(); ++refusal) {
+    if (refusal->device != event.device || !refusal->text.empty()) continue;
+    refusal->text = tables_.String(event.text);
+    refusal->limit = LimitIn(refusal->text);
+    return;
+  }
 }
 
 void Builder::OnTensorRole(const TensorRoleEvent& event) {

@@ -27,6 +27,10 @@ std::atomic<DispatchModeQuery*> dispatch_modes{nullptr};
 
 // From what an allocation is known by to its Site.id. The facts know sites by what they say.
 RecentTable<1 << 16> recent_sites;
+// The same for what PyTorch asks of the device itself, to NativeCallers.id: where each tensor is a device call, this is
+// hot.
+RecentTable<1 << 12> recent_callers;
+constexpr uint32_t kNoDevice = 0xff;
 
 bool Ask(const std::atomic<ModeQuery*>& query, bool otherwise) {
   ModeQuery* function = query.load(std::memory_order_relaxed);
@@ -126,9 +130,16 @@ uint32_t CurrentStack(ThreadState& thread) {
   return WalkPythonStack(&stack) ? InternPythonStack(*thread.recorder, stack) : 0;
 }
 
-Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook) {
+Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook, uint64_t bytes) {
   RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
-  if (raw.layout == nullptr && hook.caller != nullptr) raw.context.native = FindNativeCallers(*thread.recorder, hook);
+  if (raw.layout == nullptr && hook.caller != nullptr && resolved.load(std::memory_order_relaxed)) {
+    const uint64_t key = SiteKey(*thread.recorder, raw, bytes, kNoDevice);
+    raw.context.native = recent_callers.Find(key);
+    if (raw.context.native == 0) {
+      raw.context.native = FindNativeCallers(*thread.recorder, hook);
+      if (raw.context.native != 0) recent_callers.Insert(key, raw.context.native);
+    }
+  }
   return Intern(*thread.recorder, raw);
 }
 

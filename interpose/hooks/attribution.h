@@ -7,8 +7,8 @@
 namespace oomtrace {
 
 // Called with the thread's Entry held, from a hook whose frame is below every live scope. Where no tensor factory runs,
-// the native callers are looked for if the hook gives its frame.
-Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook = {});
+// the native callers are looked for if the hook gives its frame and PyTorch is there: once for each stack and size.
+Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook = {}, uint64_t bytes = 0);
 // The same for a block of the caching allocator: a site, and nothing else where it is a known one.
 Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device, const HookFrame& hook);
 uint32_t CurrentStack(ThreadState& thread);

@@ -8,6 +8,7 @@
 #include "interpose/hooks/cuda_query.h"
 #include "interpose/hooks/device_hook.h"
 #include "interpose/hooks/nvml.h"
+#include "interpose/hooks/refusals.h"
 #include "interpose/hooks/system_facts.h"
 #include "interpose/python/py_api.h"
 #include "interpose/python/python_part.h"
@@ -57,14 +58,13 @@ bool ReportedByTorch(MemoryKind kind, const LibraryFound& library) {
          getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
 }
 
-void RecordRefusal(Entry& entry, uint64_t bytes, uint32_t device) {
+void RecordDeviceRefusal(Entry& entry, uint64_t bytes, uint32_t device) {
   Refusal refusal;
   refusal.source = wire::OutOfMemorySource::kDeviceCall;
   refusal.bytes = bytes;
   refusal.device = device;
   QueryMemory(&refusal.device_free, &refusal.device_total);
-  RecordOutOfMemory(entry.thread(), refusal, AttributeAllocation(entry.thread()));
-  entry.recorder().NoteOutOfMemory();
+  RecordRefusal(entry, refusal, AttributeAllocation(entry.thread()));
 }
 
 uint32_t DeviceIndex(int device) {
@@ -88,7 +88,9 @@ bool RecordCall(const HookSite& site, const DeviceAllocation& allocation, int re
   DeviceCall call = Describe(recorder, site, library);
   call.address = allocation.block;
   call.bytes = allocation.bytes;
-  call.attribution = AttributeAllocation(entry.thread());
+  const bool device_memory = allocation.kind == MemoryKind::kDevice || allocation.kind == MemoryKind::kPooled;
+  call.attribution =
+      AttributeAllocation(entry.thread(), device_memory ? HookFrame{site.caller, site.frame} : HookFrame(), call.bytes);
   call.device = DeviceIndex(allocation.device);
   call.result = static_cast<uint32_t>(result);
   call.kind = allocation.kind;
@@ -100,7 +102,7 @@ bool RecordCall(const HookSite& site, const DeviceAllocation& allocation, int re
   if (WorthAsking(allocation.kind, result) && QueryMemory(&free, &total))
     RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
   if (result == kOutOfMemory && !ReportedByTorch(allocation.kind, library)) {
-    RecordRefusal(entry, allocation.bytes, call.device);
+    RecordDeviceRefusal(entry, allocation.bytes, call.device);
     if (Python() == nullptr) RecordProcessesOf(entry.thread(), call.device);  // else its part does
     RequestPythonPart(PythonTask::kOutOfMemory);
   } else {

@@ -12,8 +12,10 @@ namespace oomtrace {
 struct HookSite {
   HookId id;
   const void* caller;  // return address of the hook
+  const void* frame;   // of the hook itself, as in HookFrame
 };
-#define OOMTRACE_SITE(id) (::oomtrace::HookSite{::oomtrace::HookId::id, __builtin_return_address(0)})
+#define OOMTRACE_SITE(id) \
+  (::oomtrace::HookSite{::oomtrace::HookId::id, __builtin_return_address(0), __builtin_frame_address(0)})
 
 inline constexpr int kNotInitialized = 3;  // cudaErrorInitializationError, CUDA_ERROR_NOT_INITIALIZED
 

@@ -4,6 +4,7 @@
 #include "interpose/hooks/collector.h"
 #include "interpose/hooks/cuda_query.h"
 #include "interpose/hooks/real.h"
+#include "interpose/hooks/refusals.h"
 #include "interpose/hooks/scopes.h"
 #include "interpose/hooks/torch_types.h"
 #include "interpose/python/python_part.h"
@@ -27,7 +28,7 @@ void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device, c
   }
 }
 
-void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t device, const HookFrame& hook) {
+void RecordReport(int64_t bytes, size_t allocated, size_t reserved, uint32_t device, const HookFrame& hook) {
   Entry entry(Cause::kMemory);
   if (!entry) return;
   Refusal refusal;
@@ -37,8 +38,7 @@ void RecordRefusal(int64_t bytes, size_t allocated, size_t reserved, uint32_t de
   refusal.allocated = allocated;
   refusal.reserved = reserved;
   QueryMemory(&refusal.device_free, &refusal.device_total);
-  RecordOutOfMemory(entry.thread(), refusal, AttributeAllocation(entry.thread(), hook));
-  entry.recorder().NoteOutOfMemory();
+  RecordRefusal(entry, refusal, AttributeAllocation(entry.thread(), hook));
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ OOMTRACE_EXPORT void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t
                                                                          size_t reserved, Device device) {
   const HookFrame hook = OOMTRACE_HOOK_FRAME();
   if (device.type == kCuda) {
-    RecordRefusal(bytes, allocated, reserved, Index(device), hook);
+    RecordReport(bytes, allocated, reserved, Index(device), hook);
     ForgetFactory();
     NudgeCollector();
     RequestPythonPart(PythonTask::kOutOfMemory);

@@ -122,6 +122,13 @@ void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attrib
   });
 }
 
+void RecordRefusalText(ThreadState& thread, uint32_t text, uint32_t device) {
+  Record(thread, wire::kRefusalText, [&](ProtoWriter& proto) {
+    proto.Uint(2, text);
+    proto.Uint(7, device);
+  });
+}
+
 void RecordTensorRole(ThreadState& thread, const Role& role) {
   Record(thread, wire::kTensorRole, [&](ProtoWriter& proto) {
     proto.Sint(2, thread.events.BlockDelta(role.address));

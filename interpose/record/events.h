@@ -73,6 +73,8 @@ void RecordMemoryInfo(ThreadState& thread, uint32_t device, uint64_t free, uint6
 void RecordPhase(ThreadState& thread, wire::Phase kind, uint64_t object);
 void RecordHostCopy(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device);
 void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attribution& attribution);
+// `text`: the exception's, of the refusal that this thread recorded last.
+void RecordRefusalText(ThreadState& thread, uint32_t text, uint32_t device);
 void RecordTensorRole(ThreadState& thread, const Role& role);
 void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total,
                         const GpuProcess* processes, uint32_t count);

@@ -268,6 +268,7 @@ bool LiveSet::Apply(const ChunkEvent& event) {
       return device >= StepSpans::kDevices || Copy(event, &memory_info_[device]);
     }
     case wire::kOutOfMemory:
+    case wire::kRefusalText:
     case wire::kGpuProcesses:
     case wire::kExit:
       return Keep(event);

@@ -138,6 +138,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"unknown_route", wire::kUnknownRoute},
       {"system", wire::kSystem},
       {"native_callers", wire::kNativeCallers},
+      {"refusal_text", wire::kRefusalText},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

@@ -43,6 +43,7 @@ inline constexpr uint32_t kFoldedSteps = 29;
 inline constexpr uint32_t kUnknownRoute = 30;
 inline constexpr uint32_t kSystem = 41;
 inline constexpr uint32_t kNativeCallers = 45;
+inline constexpr uint32_t kRefusalText = 46;
 
 // Kinds of the events in a compact run.
 enum class Compact : uint32_t {
@@ -64,7 +65,7 @@ enum class Phase : uint32_t {
   kZeroGrad = 7,
 };
 
-enum class OutOfMemorySource : uint32_t { kTorchReport = 1, kDeviceCall = 2 };
+enum class OutOfMemorySource : uint32_t { kTorchReport = 1, kDeviceCall = 2, kException = 3 };
 
 // What a device call gave out (MemoryKind).
 enum class MemoryKind : uint32_t {

@@ -45,6 +45,14 @@ struct MemoryV2 {  // nvmlMemory_v2_t
   unsigned long long total, reserved, free, used;
 };
 
+struct FabricInfo {  // nvmlGpuFabricInfoV_t, as far as all of its versions agree
+  unsigned version;
+  unsigned char cluster[16];
+  int status;
+  unsigned clique;
+  unsigned char state;  // 0: not supported
+};
+
 struct PciInfo {  // nvmlPciInfo_t, version 3
   char bus_id_legacy[16];
   unsigned domain, bus, device, pci_device_id, pci_subsystem_id;
@@ -272,4 +280,11 @@ SIMGPU_API int nvmlDeviceGetP2PStatus(void*, void*, int, int* status) {
 // No NVLink and no fabric: callers treat these answers as "go on without".
 SIMGPU_API int nvmlDeviceGetNvLinkRemoteDeviceType(void*, unsigned, int*) { return kNotSupported; }
 SIMGPU_API int nvmlDeviceGetNvLinkRemotePciInfo_v2(void*, unsigned, PciInfo*) { return kNotSupported; }
-SIMGPU_API int nvmlDeviceGetGpuFabricInfoV(void*, void*) { return kNotSupported; }
+// A card that is on no fabric. PyTorch 2.13 takes any other answer than success for an error.
+SIMGPU_API int nvmlDeviceGetGpuFabricInfoV(void* device, FabricInfo* info) {
+  if (IndexOf(device) < 0) return kInvalidArgument;
+  const unsigned version = info->version;
+  *info = {};
+  info->version = version;
+  return kSuccess;
+}

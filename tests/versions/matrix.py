@@ -1,8 +1,10 @@
 """What the recorder sees of one PyTorch version in each of its allocators, on the simulated GPU."""
 
+import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -26,28 +28,50 @@ MODES = {
 }
 
 
+DEVICE_MEMORY = (0, 8)  # MemoryKind: DEVICE, POOLED
+
+
 class Unreachable(Exception):
     """The packages could not be fetched."""
 
 
+def interpreter_of(version):
+    """The Python of this version ("3.12"): in PATH or of pyenv; None where there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [*pyenv.glob(f"{version}.*/bin/python3"), shutil.which(f"python{version}")]
+    # pyenv puts commands into PATH that only say that the version is not switched on.
+    runs = (
+        path for path in candidates if path and subprocess.run([path, "-c", ""], capture_output=True).returncode == 0
+    )
+    return next(runs, None)
+
+
 def environment(version, python):
     """The interpreter of an environment with this PyTorch: the project's own, or one that is kept in .matrix."""
+    tag = subprocess.run(
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     own = REPOSITORY / ".venv"
-    if any(own.glob(f"lib/python3*/site-packages/torch-{version}*.dist-info")):
+    if any(own.glob(f"lib/python{tag}/site-packages/torch-{version}*.dist-info")):
         return own / "bin" / "python"
-    tag = subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True)
-    folder = ENVIRONMENTS / f"torch-{version}-python-{tag.stdout.decode().strip()}"
+    folder = ENVIRONMENTS / f"torch-{version}-python-{tag}"
     interpreter = folder / "bin" / "python"
-    if (folder / "complete").exists():
-        return interpreter
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with open(ENVIRONMENTS / f"{folder.name}.lock", "w") as lock:  # tests run beside one another
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            make_environment(version, python, folder)
+    return interpreter
+
+
+def make_environment(version, python, folder):
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
     for packages in ([f"torch=={version}"], NEEDED):
-        pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-deps", *packages]
-        done = subprocess.run(pip, capture_output=True, text=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-deps"]
+        done = subprocess.run([*pip, *packages], capture_output=True, text=True)
         if done.returncode != 0:
             raise Unreachable(f"pip could not install {' '.join(packages)}: {done.stderr.strip()[-300:]}")
     (folder / "complete").touch()
-    return interpreter
 
 
 @dataclass
@@ -95,7 +119,9 @@ def run(interpreter, version, mode, oomtrace, folder):
     trace = trace_file.read(path)
     blocks = trace.of("tensor_alloc")
     if not blocks:  # PyTorch asks the device for each tensor
-        blocks = [call for call in trace.of("device_alloc") if not call.get("result") and call.get("bytes")]
+        calls = trace.of("device_alloc")
+        given = [call for call in calls if not call.get("result") and call.get("bytes")]
+        blocks = [call for call in given if call.get("kind", 0) in DEVICE_MEMORY]
     tensors = [block for block in blocks if not is_buffer(trace, block)]
     refusals = trace.of("out_of_memory")
     return Result(

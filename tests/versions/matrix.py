@@ -14,6 +14,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path.insert(0, str(REPOSITORY / "tests" / "kill"))
 import trace_file  # noqa: E402
+from scratch import Scratch  # noqa: E402
 
 ENVIRONMENTS = REPOSITORY / ".matrix"
 # What `import torch` needs, without NVIDIA's libraries: the simulated GPU stands in for those. Triton and NumPy are not
@@ -122,7 +123,8 @@ def run(interpreter, version, mode, oomtrace, folder):
         calls = trace.of("device_alloc")
         given = [call for call in calls if not call.get("result") and call.get("bytes")]
         blocks = [call for call in given if call.get("kind", 0) in DEVICE_MEMORY]
-    tensors = [block for block in blocks if not is_buffer(trace, block)]
+    scratch = Scratch(trace)
+    tensors = [block for block in blocks if not scratch.is_scratch(block)]
     refusals = trace.of("out_of_memory")
     return Result(
         version,

@@ -10,6 +10,7 @@ SCRATCH = (
     "sort_kernel",
     "sort_pairs",
     "BlasWorkspace",
+    "BlasHandle",
     "BlasLtWorkspace",
     "gemm_and_bias",
     "multi_tensor",

@@ -93,7 +93,7 @@ std::string RouteLines(const Tables& tables) {
                        : route.kind() == trace::UnknownRoute::BYPASSED    ? "bound past the recorder"
                                                                           : "version without a hook";
     absl::StrAppendFormat(&text, "  %-24s %s, by %s%s\n", what, route.name(),
-                          library == tables.libraries.end() ? "an unknown library" : library->second,
+                          library == tables.libraries.end() ? "an unknown library" : library->second.path,
                           route.may_allocate() ? "" : " (takes no device memory)");
   }
   return text;

@@ -7,6 +7,7 @@
 
 #include "analyzer/advise/fixes.h"
 #include "analyzer/advise/guard.h"
+#include "analyzer/diagnose/device_sites.h"
 
 namespace oomtrace {
 namespace {
@@ -104,6 +105,10 @@ void Rank(Advisor& a) {
 }  // namespace
 
 void Advise(Diagnosis& diagnosis) {
+  if (WithoutTorch(*diagnosis.facts.timeline)) {
+    AdviseDeviceProgram(diagnosis);
+    return;
+  }
   Advisor advisor(diagnosis);
   Collect(advisor);
   ApplyFloors(advisor);

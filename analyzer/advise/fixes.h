@@ -20,4 +20,7 @@ void ShrinkOptimizerState(Advisor& a);  // state_fixes.cc
 void StepWithoutTemporaries(Advisor& a);
 void FitStates(Advisor& a);  //   where the model's states alone exceed the card
 
+// A program without PyTorch: all that can be said of it.
+void AdviseDeviceProgram(Diagnosis& diagnosis);
+
 }  // namespace oomtrace

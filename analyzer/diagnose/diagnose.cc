@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/culprit.h"
+#include "analyzer/diagnose/device_program.h"
+#include "analyzer/diagnose/device_sites.h"
 #include "analyzer/diagnose/gpu_use.h"
 #include "analyzer/diagnose/leak_holder.h"
 #include "analyzer/diagnose/site.h"
@@ -16,6 +18,7 @@ namespace oomtrace {
 namespace {
 
 constexpr size_t kOwnersReported = 24;
+constexpr size_t kDeviceOwnersReported = 12;
 
 void FillCategories(const Facts& facts, report::Categories& categories) {
   const auto of = [&](Category category) { return facts.category[static_cast<int>(category)]; };
@@ -121,6 +124,7 @@ std::vector<std::string> Unknowns(const Facts& facts) {
     unknown.push_back(
         "Which other processes hold memory: the driver gave no list, so theirs would stand under the CUDA context.");
   }
+  if (WithoutTorch(*facts.timeline)) return unknown;
   if (facts.oom && facts.oom->layout == 0 && !facts.oom->buffer.empty()) {
     unknown.push_back(absl::StrCat("A shape of what did not fit: it was no tensor but a ", facts.oom->buffer, "."));
   } else if (facts.oom && facts.oom->layout == 0) {
@@ -165,11 +169,7 @@ void AddFidelity(const Timeline& timeline, report::Report& report) {
   }
 }
 
-}  // namespace
-
-Diagnosis Diagnose(const Timeline& timeline) {
-  Diagnosis d;
-  d.facts = GatherFacts(timeline);
+void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end, d.facts.oom != nullptr);
   d.leak.with_graph = d.leak.with_graph || KeptByGraph(HolderOf(d.facts, d.leak));
   d.kept = FindKeptOutputs(d.facts);
@@ -184,20 +184,35 @@ Diagnosis Diagnose(const Timeline& timeline) {
     out->set_title(cause.title);
   }
   *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
+  FillLeak(d.facts, d.leak, *report.mutable_leak());
+  if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
+    report.mutable_leak()->set_holder(report.culprit().holder());
+  }
+  report.set_summary(Summary(d));
+}
+
+}  // namespace
+
+Diagnosis Diagnose(const Timeline& timeline) {
+  Diagnosis d;
+  d.facts = GatherFacts(timeline);
+  report::Report& report = d.report;
   *report.mutable_device() = d.facts.device;
   FillCategories(d.facts, *report.mutable_categories());
   FillPeak(d.facts, *report.mutable_peak());
   report.set_steps_completed(d.facts.steps);
   report.set_step_noun(d.facts.step_noun);
-  FillLeak(d.facts, d.leak, *report.mutable_leak());
-  if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
-    report.mutable_leak()->set_holder(report.culprit().holder());
-  }
   FillOutOfMemory(d.facts, *report.mutable_out_of_memory());
+  if (WithoutTorch(timeline)) {
+    DiagnoseDeviceProgram(timeline, &d);
+  } else {
+    DiagnoseTraining(timeline, d);
+  }
   for (const std::string& sentence : d.pattern.evidence) report.add_evidence(sentence);
   AddFidelity(timeline, report);
   for (const std::string& sentence : Unknowns(d.facts)) report.add_unknown(sentence);
   for (report::Owner& owner : FindOwners(d.facts, kOwnersReported)) *report.add_owners() = std::move(owner);
+  AddDeviceOwners(timeline, d.facts, kDeviceOwnersReported, &report);
   for (const GpuProcess& process : timeline.gpu_processes) {
     if (process.self) continue;
     report::Process* out = report.add_processes();
@@ -207,7 +222,6 @@ Diagnosis Diagnose(const Timeline& timeline) {
   }
   FillGpuTime(d.facts, *report.mutable_gpu_time());
   FillTrace(timeline, *report.mutable_trace());
-  report.set_summary(Summary(d));
   return d;
 }
 

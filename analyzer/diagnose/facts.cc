@@ -157,8 +157,12 @@ Facts GatherFacts(const Timeline& timeline) {
     if (facts.requested == 0) facts.requested = facts.refused;  // PyTorch refused before it asked
   }
   FindPeak(timeline, facts);
+  if (timeline.tensors.empty()) {
+    const DevicePeak peak = FindDevicePeak(timeline);
+    facts.peak = peak.bytes;
+    facts.peak_time = peak.time;
+  }
   facts.moment = facts.oom ? facts.oom->time : facts.peak_time;
-  if (!facts.oom && timeline.tensors.empty()) facts.moment = DevicePeakTime(timeline);  // a program without PyTorch
   FindLive(timeline, facts);
   FindSteadiness(timeline, facts);
   facts.processes_listed = !timeline.gpu_processes.empty();

@@ -35,7 +35,8 @@ void TensorFree(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
                       .reserved = cursor.reserved()});
 }
 
-void DeviceAlloc(const Record& record, int64_t time, EventSink* sink) {
+void DeviceAlloc(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
+  const Record& record = cursor.record();
   sink->OnDeviceAlloc({.time = time,
                        .address = record.address,
                        .bytes = Size(record, 3),
@@ -49,7 +50,9 @@ void DeviceAlloc(const Record& record, int64_t time, EventSink* sink) {
                        .kind = static_cast<trace::MemoryKind>(record.field[11]),
                        .stream = record.field[12],
                        .handle = record.field[13],
-                       .cuda_context = record.field[14]});
+                       .cuda_context = record.field[14],
+                       .caller = record.field[17],
+                       .thread = cursor.chunk().thread});
 }
 
 void OutOfMemory(const Record& record, int64_t time, EventSink* sink) {
@@ -115,7 +118,7 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
       TensorFree(cursor, time, sink);
       return true;
     case Fields::kDeviceAllocFieldNumber:
-      DeviceAlloc(record, time, sink);
+      DeviceAlloc(cursor, time, sink);
       return true;
     case Fields::kDeviceFreeFieldNumber:
       sink->OnDeviceFree({time, record.address, Id(record, 5), Id(record, 6), DeviceOf(record),

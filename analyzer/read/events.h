@@ -44,6 +44,8 @@ struct DeviceAllocEvent {
   uint64_t stream = 0;
   uint64_t handle = 0;
   uint64_t cuda_context = 0;
+  uint64_t caller = 0;  // offset of the return address in the library's file, 0: not known
+  uint32_t thread = 0;
 };
 
 struct DeviceFreeEvent {

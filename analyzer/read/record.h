@@ -11,7 +11,7 @@
 namespace oomtrace {
 
 struct Record {
-  static constexpr uint32_t kFields = 16;
+  static constexpr uint32_t kFields = 18;
 
   uint32_t type = 0;  // number of the field in trace::Chunk
   uint64_t ticks = 0;

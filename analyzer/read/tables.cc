@@ -50,7 +50,7 @@ bool ParseString(std::string_view bytes, Tables* tables) {
 bool ParseLibrary(std::string_view bytes, Tables* tables) {
   trace::Library message;
   if (!Parse(bytes, &message)) return false;
-  tables->libraries[message.id()] = ToUtf8(message.path());
+  tables->libraries[message.id()] = {ToUtf8(message.path()), message.file_bytes(), message.modified()};
   return true;
 }
 
@@ -185,6 +185,12 @@ const std::string& Tables::String(uint32_t id) const {
   static const std::string* const kNone = new std::string;
   const auto found = strings.find(id);
   return found == strings.end() ? *kNone : found->second;
+}
+
+const std::string& Tables::LibraryPath(uint32_t id) const {
+  static const std::string* const kNone = new std::string;
+  const auto found = libraries.find(id);
+  return found == libraries.end() ? *kNone : found->second.path;
 }
 
 Tables ReadTables(const std::vector<Chunk>& chunks, DamageLog* damage) {

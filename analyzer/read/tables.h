@@ -14,6 +14,13 @@
 
 namespace oomtrace {
 
+// A file of code, and how it was when the program ran it: offsets into it mean nothing in another.
+struct LibraryFile {
+  std::string path;
+  uint64_t bytes = 0;     // 0: not known
+  uint64_t modified = 0;  // ns since 1970, 0: not known
+};
+
 struct Tables {
   absl::flat_hash_map<uint32_t, std::string> strings;  // valid UTF-8
   absl::flat_hash_map<uint32_t, trace::Frame> frames;
@@ -22,7 +29,7 @@ struct Tables {
   absl::flat_hash_map<uint32_t, trace::Context> contexts;
   SiteTable sites;
   absl::flat_hash_map<uint32_t, trace::NativeCallers> native_callers;
-  absl::flat_hash_map<uint32_t, std::string> libraries;  // path by id
+  absl::flat_hash_map<uint32_t, LibraryFile> libraries;
   absl::flat_hash_map<uint64_t, trace::Module> modules;  // by identity, the last that was said
   std::vector<trace::Optimizer> optimizers;              // one an identity, the last that was said
   std::vector<trace::Device> devices;                    // one an index, the last that was said
@@ -34,6 +41,7 @@ struct Tables {
 
   // "" where there is none.
   const std::string& String(uint32_t id) const;
+  const std::string& LibraryPath(uint32_t id) const;
 };
 
 // Reads the permanent chunks among `chunks`, in order. A chunk is used up to its first undecodable record.

@@ -68,22 +68,33 @@ class Text {
       const report::Culprit& culprit = r_.culprit();
       if (!culprit.file().empty()) {
         page_.Paragraph(
-            "  ",
-            absl::StrCat(r_.pattern() == "gradual_leak" ? "What leaks was made at " : "At ", culprit.file(), ":",
-                         culprit.line(), culprit.function().empty() ? "" : absl::StrCat(" in ", culprit.function()),
-                         culprit.module().empty() ? "" : absl::StrCat(", module ", culprit.module()), Leaking()));
+            "  ", absl::StrCat(WithoutTorch() && culprit.line() == 0 ? "In "
+                               : r_.pattern() == "gradual_leak"      ? "What leaks was made at "
+                                                                     : "At ",
+                               culprit.file(), culprit.line() > 0 ? absl::StrCat(":", culprit.line()) : "",
+                               culprit.function().empty() ? "" : absl::StrCat(" in ", culprit.function()),
+                               culprit.module().empty() ? "" : absl::StrCat(", module ", culprit.module()), Leaking()));
       }
     }
     const report::DeviceTable& device = r_.device();
-    page_.Paragraph(
-        "  ",
-        absl::StrCat(
-            "GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ", Bytes(device.total()),
-            "; ", Count(r_.steps_completed(), r_.step_noun()), " completed",
-            r_.step_noun() == "backward pass" ? " (no optimizer stepped); " : "; ", r_.trace().ended(),
-            r_.trace().simulated() && !absl::StartsWith(device.name(), "Simulated") ? "; on the simulated GPU" : "",
-            "."));
+    page_.Paragraph("  ", absl::StrCat("GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ",
+                                       Bytes(device.total()), "; ", WithoutTorch() ? "" : Steps(), r_.trace().ended(),
+                                       r_.trace().simulated() && !absl::StartsWith(device.name(), "Simulated")
+                                           ? "; on the simulated GPU"
+                                           : "",
+                                       "."));
     page_.Blank();
+  }
+
+  std::string Steps() const {
+    return absl::StrCat(Count(r_.steps_completed(), r_.step_noun()), " completed",
+                        r_.step_noun() == "backward pass" ? " (no optimizer stepped); " : "; ");
+  }
+
+  // A program without PyTorch: no tensors, no steps.
+  bool WithoutTorch() const {
+    const report::DeviceTable& device = r_.device();
+    return r_.trace().torch_version().empty() && device.tensors() == 0 && device.cache() == 0;
   }
 
   std::string Leaking() const {
@@ -142,6 +153,7 @@ class Text {
       if (owner.bytes() == category_bytes && owner.name().empty()) continue;
       std::string name =
           absl::StrCat(owner.name(), owner.site().empty() || owner.site() == owner.name() ? "" : " at " + owner.site());
+      if (category == "other" && !owner.site().empty()) name = owner.site();
       if (owner.tensors() > 1) name = absl::StrCat(owner.tensors(), " x ", name);
       if (name.size() > 40) name = absl::StrCat(name.substr(0, 18), "..", name.substr(name.size() - 20));
       Row(2, name, owner.bytes());
@@ -152,7 +164,7 @@ class Text {
   void Who() {
     const report::DeviceTable& d = r_.device();
     page_.Heading(r_.out_of_memory().happened() ? "Who holds the device" : "Who held the device at the peak");
-    Row(0, "tensors", d.tensors());
+    if (!WithoutTorch()) Row(0, "tensors", d.tensors());
     const google::protobuf::Descriptor* type = report::Categories::descriptor();
     for (int i = 0; i < type->field_count(); ++i) {
       const int64_t bytes = report::Categories::GetReflection()->GetInt64(r_.categories(), type->field(i));
@@ -163,8 +175,9 @@ class Text {
         Owners(type->field(i)->name(), bytes);
       }
     }
-    Row(0, "PyTorch's cache (reserved, unallocated)", d.cache());
-    if (d.other() > 0) Row(0, "other allocations of this process", d.other());
+    if (!WithoutTorch()) Row(0, "PyTorch's cache (reserved, unallocated)", d.cache());
+    if (d.other() > 0) Row(0, WithoutTorch() ? "this process" : "other allocations of this process", d.other());
+    Owners("other", d.other());
     Row(0, "CUDA context and libraries", d.context());
     if (d.other_processes() > 0) Row(0, "other processes", d.other_processes());
     for (int i = 0; i < std::min(3, r_.processes_size()); ++i) {

@@ -158,8 +158,7 @@ void GpuTimeBuilder::Audit(const Timeline& timeline) {
     result_.audited_bytes += bytes;
     ++result_.audited_count;
     if (hooked.Claim(event.address(), ToTrace(Signed(event.time())))) continue;
-    const auto library = tables_.libraries.find(event.source());
-    const std::string source = library == tables_.libraries.end() ? "" : library->second;
+    const std::string& source = tables_.LibraryPath(event.source());
     UnseenAllocation& unseen = by_source[source];
     unseen.source = source;
     unseen.bytes += bytes;

@@ -13,7 +13,7 @@ constexpr uint32_t kPinned = 2;
 class GpuTimeTest : public ::testing::Test {
  protected:
   GpuTimeTest() : builder_(tables_) {
-    tables_.libraries[1] = "libhidden.so";
+    tables_.libraries[1] = {.path = "libhidden.so"};
     tables_.strings[1] = "gemm";
     timeline_.end = 100 * kSecond;
     State(kStart, trace::CollectorState::MEMORY);

@@ -91,9 +91,7 @@ void AddFacts(const Tables& tables, Timeline* timeline) {
     timeline->hooks.push_back({hook.name(), hook.library(), HookStateName(hook.state()), hook.reason()});
   }
   for (const trace::UnknownRoute& route : tables.unknown_routes) {
-    const auto library = tables.libraries.find(route.library());
-    timeline->unknown_routes.push_back(
-        {RouteName(route), library == tables.libraries.end() ? "" : library->second, route.may_allocate()});
+    timeline->unknown_routes.push_back({RouteName(route), tables.LibraryPath(route.library()), route.may_allocate()});
   }
   timeline->notes = tables.notes;
 }

@@ -21,16 +21,21 @@ constexpr size_t kLongestName = 16384;
 
 std::string Demangled(std::string_view mangled) {
   std::string name(mangled);
-  if (name.size() > kLongestName) return name;
+  // Without the prefix the demangler takes a name for a type: a C function f would be "float".
+  if (name.size() > kLongestName || name.compare(0, 2, "_Z") != 0) return name;
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> text(abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status),
                                                          &std::free);
   return text != nullptr ? text.get() : name;
 }
 
-bool IsRegularFile(const std::string& path) {
+// Sizes alone do not do: a program that is mended and built again is often as large as before.
+bool IsUnchanged(const LibraryFile& file) {
   struct stat status;
-  return stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+  return file.bytes > 0 && stat(file.path.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+         static_cast<uint64_t>(status.st_size) == file.bytes &&
+         static_cast<uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(status.st_mtim.tv_nsec) ==
+             file.modified;
 }
 
 }  // namespace
@@ -121,11 +126,11 @@ class LibrarySymbols::Library {
 LibrarySymbols::LibrarySymbols() = default;
 LibrarySymbols::~LibrarySymbols() = default;
 
-std::string LibrarySymbols::FunctionAt(const std::string& path, uint64_t offset) {
-  const auto [found, fresh] = libraries_.try_emplace(path);
-  if (fresh && IsRegularFile(path)) {
-    if (absl::StatusOr<MappedFile> file = MappedFile::Open(path); file.ok())
-      found->second = std::make_unique<Library>(*std::move(file));
+std::string LibrarySymbols::FunctionAt(const LibraryFile& file, uint64_t offset) {
+  const auto [found, fresh] = libraries_.try_emplace(file.path);
+  if (fresh && IsUnchanged(file)) {
+    if (absl::StatusOr<MappedFile> mapped = MappedFile::Open(file.path); mapped.ok())
+      found->second = std::make_unique<Library>(*std::move(mapped));
   }
   return found->second != nullptr ? found->second->FunctionAt(offset) : "";
 }

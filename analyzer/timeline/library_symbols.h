@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/container/node_hash_map.h"
+#include "analyzer/read/tables.h"
 
 namespace oomtrace {
 
@@ -17,8 +18,9 @@ class LibrarySymbols {
   ~LibrarySymbols();
 
   // The function, demangled and with its parameters, whose call returns to `offset` of the file; "" where the file is
-  // not there, is no ELF file of 64 bits, or has no symbol for the place (a stripped library names what it exports).
-  std::string FunctionAt(const std::string& path, uint64_t offset);
+  // not there or not the one that the program ran, is no ELF file of 64 bits, or has no symbol for the place (a
+  // stripped library names what it exports).
+  std::string FunctionAt(const LibraryFile& file, uint64_t offset);
 
  private:
   class Library;

@@ -43,15 +43,6 @@ std::string_view FileName(std::string_view path) { return path.substr(path.rfind
 bool StartsWith(std::string_view text, std::string_view prefix) { return text.substr(0, prefix.size()) == prefix; }
 bool Contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
-// "void at::native::f<int>(at::Tensor&)" → "at::native::f".
-std::string PlainName(const std::string& function) {
-  const std::string text = absl::StrReplaceAll(function, {{"(anonymous namespace)::", ""}});
-  std::string_view name(text);
-  name = name.substr(0, name.find_first_of("<("));
-  const size_t space = name.rfind(' ');
-  return std::string(space == std::string_view::npos ? name : name.substr(space + 1));
-}
-
 bool IsAllocator(const NativeCall& call) {
   return Contains(call.library, "/libc10") || Contains(call.function, "Allocator");
 }
@@ -64,6 +55,14 @@ std::string OperatorOf(const std::string& plain) {
 }
 
 }  // namespace
+
+std::string PlainName(const std::string& function) {
+  const std::string text = absl::StrReplaceAll(function, {{"(anonymous namespace)::", ""}});
+  std::string_view name(text);
+  name = name.substr(0, name.find_first_of("<("));
+  const size_t space = name.rfind(' ');
+  return std::string(space == std::string_view::npos ? name : name.substr(space + 1));
+}
 
 std::string NameOfBuffer(const std::vector<NativeCall>& calls) {
   std::string function, library;
@@ -90,9 +89,9 @@ absl::flat_hash_map<uint32_t, std::string> BufferNames(const Tables& tables) {
   for (const auto& [id, callers] : tables.native_callers) {
     std::vector<NativeCall> calls;
     for (int i = 0; i < std::min(callers.library_size(), callers.offset_size()); ++i) {
-      const auto path = tables.libraries.find(callers.library(i));
-      if (path != tables.libraries.end())
-        calls.push_back({path->second, symbols.FunctionAt(path->second, callers.offset(i))});
+      const auto file = tables.libraries.find(callers.library(i));
+      if (file != tables.libraries.end())
+        calls.push_back({file->second.path, symbols.FunctionAt(file->second, callers.offset(i))});
     }
     names[id] = NameOfBuffer(calls);
   }

@@ -15,6 +15,9 @@ struct NativeCall {
   std::string function;  // demangled, "" where it is not known
 };
 
+// "void at::native::f<int>(at::Tensor&)" → "at::native::f".
+std::string PlainName(const std::string& function);
+
 // `calls`: innermost first. "" where they say nothing.
 std::string NameOfBuffer(const std::vector<NativeCall>& calls);
 

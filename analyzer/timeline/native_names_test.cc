@@ -5,10 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "analyzer/timeline/library_symbols.h"
@@ -52,6 +55,14 @@ TEST(NativeNames, LooksNoFurtherThanTheInnermostOperator) {
             "buffer of cumsum");
 }
 
+// The file as a trace tells it that was recorded now.
+LibraryFile FileAt(const std::string& path) {
+  struct stat status = {};
+  stat(path.c_str(), &status);
+  return {path, static_cast<uint64_t>(status.st_size),
+          static_cast<uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(status.st_mtim.tv_nsec)};
+}
+
 TEST(LibrarySymbols, FindsAFunctionOfALoadedLibrary) {
   Dl_info info;
   const void* function = dlsym(RTLD_DEFAULT, "qsort");
@@ -59,14 +70,14 @@ TEST(LibrarySymbols, FindsAFunctionOfALoadedLibrary) {
   const auto address = reinterpret_cast<uintptr_t>(info.dli_saddr) - reinterpret_cast<uintptr_t>(info.dli_fbase);
   // Shared libraries of this system have code where their addresses and file offsets agree.
   LibrarySymbols symbols;
-  EXPECT_THAT(symbols.FunctionAt(info.dli_fname, address + 1), HasSubstr("sort")) << info.dli_fname;
-  EXPECT_THAT(symbols.FunctionAt(info.dli_fname, address), Not(HasSubstr("sort")));
+  EXPECT_THAT(symbols.FunctionAt(FileAt(info.dli_fname), address + 1), HasSubstr("sort")) << info.dli_fname;
+  EXPECT_THAT(symbols.FunctionAt(FileAt(info.dli_fname), address), Not(HasSubstr("sort")));
 }
 
 TEST(LibrarySymbols, SaysNothingOfWhatIsNoLibrary) {
   LibrarySymbols symbols;
   for (const char* path : {"/nonexistent/libx.so", "/dev/zero", "/etc/passwd", "/", ""})
-    EXPECT_EQ(symbols.FunctionAt(path, 1), "") << path;
+    EXPECT_EQ(symbols.FunctionAt(FileAt(path), 1), "") << path;
 }
 
 // A library of one function, f(int), whose code is at 0x1000 to 0x1020 of the file and 0x2000 in memory.
@@ -106,7 +117,7 @@ std::string TinyLibrary() {
 std::string FunctionIn(const std::string& bytes, uint64_t offset) {
   const int file = memfd_create("tiny", MFD_CLOEXEC);
   EXPECT_EQ(write(file, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-  const std::string function = LibrarySymbols().FunctionAt("/proc/self/fd/" + std::to_string(file), offset);
+  const std::string function = LibrarySymbols().FunctionAt(FileAt("/proc/self/fd/" + std::to_string(file)), offset);
   close(file);
   return function;
 }
@@ -116,6 +127,27 @@ TEST(LibrarySymbols, ACallReturnsToWhatFollowsIt) {
   EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1001), "f(int)");
   EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1020), "f(int)");
   EXPECT_EQ(FunctionIn(TinyLibrary(), 0x1021), "");
+}
+
+// A library that was built again has other functions at the same places.
+TEST(LibrarySymbols, AnotherFileThanTheProgramRanHasNoNames) {
+  const std::string path = testing::TempDir() + "tiny." + std::to_string(getpid());
+  const std::string bytes = TinyLibrary();
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  const LibraryFile file = FileAt(path);
+  EXPECT_EQ(LibrarySymbols().FunctionAt(file, 0x1010), "f(int)");
+  EXPECT_EQ(LibrarySymbols().FunctionAt({path, file.bytes + 1, file.modified}, 0x1010), "");
+  EXPECT_EQ(LibrarySymbols().FunctionAt({path, file.bytes, file.modified + 1}, 0x1010), "");
+  EXPECT_EQ(LibrarySymbols().FunctionAt({path, 0, 0}, 0x1010), "");  // an older trace does not tell
+  std::remove(path.c_str());
+}
+
+// Unmangled names are as they are, though the demangler takes some of them for types.
+TEST(LibrarySymbols, AFunctionOfCKeepsItsName) {
+  std::string bytes = TinyLibrary();
+  const size_t name = bytes.find("_Z1fi");
+  bytes.replace(name, 5, std::string("f\0\0\0\0", 5));
+  EXPECT_EQ(FunctionIn(bytes, 0x1010), "f");
 }
 
 TEST(LibrarySymbols, SurvivesDamagedFiles) {

@@ -329,7 +329,7 @@ DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
   return use;
 }
 
-int64_t DevicePeakTime(const Timeline& timeline) {
+DevicePeak FindDevicePeak(const Timeline& timeline) {
   std::vector<std::pair<int64_t, int64_t>> changes;  // time, bytes
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
     if (allocation.device != timeline.device || !allocation.on_device || IsOverhead(allocation)) continue;
@@ -337,12 +337,11 @@ int64_t DevicePeakTime(const Timeline& timeline) {
     if (allocation.died != kNever) changes.emplace_back(allocation.died, -allocation.bytes);
   }
   std::sort(changes.begin(), changes.end());  // what is freed at a moment goes first
-  int64_t held = 0, most = 0, peak = timeline.end;
+  DevicePeak peak{.bytes = 0, .time = timeline.end};
+  int64_t held = 0;
   for (const auto& [time, bytes] : changes) {
     held += bytes;
-    if (held <= most) continue;
-    most = held;
-    peak = time;
+    if (held > peak.bytes) peak = {held, time};
   }
   return peak;
 }

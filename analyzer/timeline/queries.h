@@ -78,7 +78,11 @@ struct DeviceUse {
 DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time);
 
 // When this process held most of the report's device, below the level of tensors; the end where it held nothing.
-int64_t DevicePeakTime(const Timeline& timeline);
+struct DevicePeak {
+  int64_t bytes = 0;
+  int64_t time = 0;  // ns
+};
+DevicePeak FindDevicePeak(const Timeline& timeline);
 
 // The refusal that the program did not survive; null where there is none.
 const OutOfMemory* FatalOutOfMemory(const Timeline& timeline);

@@ -110,6 +110,9 @@ struct DeviceAllocation {
   int64_t died = kNever;
   int32_t device = 0;
   std::string library;  // path of the caller
+  uint64_t caller = 0;  // offset of the return address in that file, 0: not known
+  uint32_t stack = 0;   // index into Timeline::stacks, 0: none
+  uint32_t thread = 0;  // as the kernel numbers it
   std::string api;
   bool caching_allocator = false;  // a segment of PyTorch's allocator, or what is behind it: inside `reserved`
   MemoryKind kind = MemoryKind::kDevice;
@@ -156,6 +159,11 @@ struct OutOfMemory {
   int64_t micro_batch = 0;
   bool fatal = false;  // no later training: the program did not survive it
   bool from_caching_allocator = true;
+  // The device call that was refused, where one was recorded.
+  std::string library;
+  uint64_t caller = 0;
+  uint32_t thread = 0;
+  std::string api;
 };
 
 struct Role {  // what an owner said of a tensor
@@ -321,6 +329,8 @@ struct Timeline {
   std::vector<Layout> layouts;  // [0] is empty
   std::vector<Tensor> tensors;  // in order of birth
   std::vector<DeviceAllocation> device_allocations;
+  // Callers of device calls by library and offset, as far as the libraries are on this machine, unchanged.
+  std::map<std::pair<std::string, uint64_t>, std::string> functions;
   std::vector<Sample> samples;  // of `device` below, in order of time
   std::vector<Step> steps;
   std::vector<OutOfMemory> out_of_memory;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -13,7 +15,9 @@
 #include "analyzer/timeline/gpu_time.h"
 #include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/interned.h"
+#include "analyzer/timeline/library_symbols.h"
 #include "analyzer/timeline/live_set.h"
+#include "analyzer/timeline/native_names.h"
 #include "analyzer/timeline/phase_machine.h"
 #include "analyzer/timeline/queries.h"
 #include "analyzer/timeline/refusal_text.h"
@@ -112,6 +116,7 @@ class Builder : public EventSink {
   int64_t TensorAt(uint64_t address, int32_t device) const;
   void RelabelEvaluations(int64_t since);
   void ChooseDevice();
+  void NameCallers();
 
   const bool tensors_by_device_calls_;
   const Tables& tables_;
@@ -126,6 +131,9 @@ class Builder : public EventSink {
   int64_t last_progress_ = -1;
   GpuTimeBuilder gpu_;
   NamedRanges ranges_;
+  int64_t last_device_allocation_ = -1;
+  std::optional<DeviceAllocEvent> refused_;          // the last device call that failed
+  std::set<std::pair<uint32_t, uint64_t>> callers_;  // of device calls: library and offset
 };
 
 void Builder::Die(int64_t tensor, int64_t time, PhaseKind phase) {
@@ -189,15 +197,22 @@ void Builder::OnTensorFree(const TensorFreeEvent& event) {
 
 void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
   Seen(event.time);
-  if (event.result != 0) return;
-  const auto library = tables_.libraries.find(event.library);
+  if (event.result != 0) {
+    refused_ = event;
+    return;
+  }
+  last_device_allocation_ = event.time;
   DeviceAllocation allocation;
   allocation.address = event.address;
   allocation.bytes = event.bytes;
   allocation.born = event.time;
-  allocation.library = library == tables_.libraries.end() ? "" : library->second;
+  allocation.library = tables_.LibraryPath(event.library);
+  allocation.caller = event.caller;
+  allocation.stack = interned_.Stack(event.stack);
+  allocation.thread = event.thread;
   allocation.api = tables_.String(event.api);
   allocation.caching_allocator = IsSegmentKind(event.kind) && IsCachingAllocator(allocation.library);
+  if (!allocation.caching_allocator) callers_.insert({event.library, event.caller});
   const bool is_tensor = event.kind == trace::DEVICE || event.kind == trace::POOLED;
   if (allocation.caching_allocator && tensors_by_device_calls_ && is_tensor) {
     AllocationContext context = interned_.Context(event.context);
@@ -288,7 +303,14 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
                                          .backward = context.backward,
                                          .root_module = timeline_.stacks[refusal.stack].root_module,
                                          .keeps_graph = keeps_graph_[refusal.stack]});
-  timeline_.out_of_memory.push_back(refusal);
+  if (!refusal.from_caching_allocator && refused_ && refused_->bytes == event.bytes) {
+    refusal.library = tables_.LibraryPath(refused_->library);
+    refusal.caller = refused_->caller;
+    callers_.insert({refused_->library, refused_->caller});
+    refusal.thread = refused_->thread;
+    refusal.api = tables_.String(refused_->api);
+  }
+  timeline_.out_of_memory.push_back(std::move(refusal));
 }
 
 void Builder::OnRefusalText(const RefusalTextEvent& event) {
@@ -403,12 +425,27 @@ void Builder::ChooseDevice() {
   }
 }
 
+void Builder::NameCallers() {
+  LibrarySymbols symbols;
+  for (const auto& [library, offset] : callers_) {
+    const auto file = tables_.libraries.find(library);
+    if (file == tables_.libraries.end() || offset == 0) continue;
+    const std::string function = PlainName(symbols.FunctionAt(file->second, offset));
+    if (!function.empty()) timeline_.functions[{file->second.path, offset}] = function;
+  }
+}
+
 Timeline Builder::Finish() {
   timeline_.backward_passes = steps_.backward_passes();
   timeline_.phases = machine_.TakeMarks();
   RelabelFunctionalForwards(functional_backwards_, &timeline_);
-  MarkFatalRefusal(last_progress_, &timeline_);
+  // Without tensors, that a later allocation succeeded, or that the program ended well, is all that tells.
+  const bool ended_well = timeline_.exited && timeline_.exit_status == 0;
+  const bool plain = timeline_.tensors.empty();
+  MarkFatalRefusal(plain && ended_well ? kNever : std::max(last_progress_, plain ? last_device_allocation_ : -1),
+                   &timeline_);
   ChooseDevice();
+  NameCallers();
   gpu_.Finish(&timeline_);
   timeline_.ranges = ranges_.Take();
   NumberSteps(&timeline_);

@@ -74,6 +74,7 @@ uint32_t DeviceIndex(int device) {
 DeviceCall Describe(Recorder& recorder, const HookSite& site, const LibraryFound& library) {
   DeviceCall call;
   call.library = library.id;
+  call.caller = library.offset;
   call.api = recorder.facts().String(ApiName(HookOf(site.id).symbol));
   return call;
 }

@@ -22,6 +22,7 @@ namespace {
 constexpr uint64_t kSlowTickNs = 10000000000;
 constexpr size_t kLongestCgroup = 1024;
 std::atomic<uint64_t> last_tick{0};
+std::atomic<bool> device_awaited{false};  // nobody has told the current device yet
 
 struct ContainerMark {
   const char* in_cgroup;  // a part of the process's path there
@@ -78,7 +79,9 @@ void WriteSystemFacts(Recorder& recorder) {
     proto.Bool(6, DlsymHooked());
     proto.End(message);
   });
-  if (Python() == nullptr) WriteCurrentDevice(recorder);
+  const bool later = Python() != nullptr;
+  device_awaited.store(later, std::memory_order_relaxed);
+  if (!later) WriteCurrentDevice(recorder);
 }
 
 void TickSlowClock() {
@@ -89,6 +92,7 @@ void TickSlowClock() {
     Entry entry(Cause::kFact);
     uint64_t free, total;
     if (!entry || !HasCurrentContext() || !QueryMemory(&free, &total)) return;
+    if (device_awaited.exchange(false, std::memory_order_relaxed)) WriteCurrentDevice(entry.recorder());
     const uint32_t device = CurrentDevice();
     RecordMemoryInfo(entry.thread(), device, free, total);
     RecordProcessesOf(entry.thread(), device);

@@ -5,8 +5,8 @@
 
 namespace oomtrace {
 
-// At the start of the recording: versions, container, and without an interpreter (whose part does it otherwise) the
-// current device. Under any lock of the application.
+// At the start of the recording: versions, container, and without an interpreter (whose part may do it first) the
+// current device, which TickSlowClock tells otherwise. Under any lock of the application.
 void WriteSystemFacts(Recorder& recorder);
 
 // At most every ten seconds: the current device's free bytes, the processes on it, libraries that bind past the hooks.

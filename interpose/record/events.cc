@@ -4,7 +4,7 @@ namespace oomtrace {
 namespace {
 
 // Largest event without lists: a tag and a length, then at most 14 fields of a tag and a 10-byte varint.
-constexpr size_t kLargestEvent = 2 + 14 * 11;
+constexpr size_t kLargestEvent = 2 + 15 * 11;
 
 template <typename Fill>
 void Record(ThreadState& thread, uint32_t field, Fill fill, size_t most = kLargestEvent, uint64_t ticks = 0) {
@@ -65,6 +65,7 @@ void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& ca
         proto.Uint(12, call.stream);
         proto.Uint(13, call.handle);
         proto.Uint(14, call.cuda_context);
+        proto.Uint(17, call.caller);
       },
       kLargestEvent, ticks);
 }

@@ -26,6 +26,7 @@ struct DeviceCall {
   uint64_t stream = 0;
   uint64_t handle = 0;
   uint64_t cuda_context = 0;
+  uint64_t caller = 0;  // offset in the library's file
 };
 
 struct Refusal {

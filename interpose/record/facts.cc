@@ -1,5 +1,10 @@
 #include "interpose/record/facts.h"
 
+#include <limits.h>
+#include <sys/stat.h>
+
+#include <cstring>
+
 #include "interpose/record/hash.h"
 #include "interpose/record/test_point.h"
 #include "interpose/record/wire.h"
@@ -12,6 +17,22 @@ std::string_view Cut(std::string_view text, size_t most) {
 }
 
 uint64_t HashText(std::string_view text) { return HashBytes(text.data(), text.size(), 1); }
+
+struct FileState {
+  uint64_t bytes = 0;
+  uint64_t modified = 0;  // ns since 1970
+};
+
+FileState StateOf(std::string_view path) {
+  char text[PATH_MAX];
+  struct stat status;
+  if (path.size() >= sizeof text) return {};
+  memcpy(text, path.data(), path.size());
+  text[path.size()] = '\0';
+  if (stat(text, &status) != 0) return {};
+  return {static_cast<uint64_t>(status.st_size),
+          static_cast<uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(status.st_mtim.tv_nsec)};
+}
 
 uint32_t Dimensions(const LayoutState& layout) {
   return layout.dimensions < Facts::kMostDimensions ? layout.dimensions : Facts::kMostDimensions;
@@ -120,11 +141,14 @@ uint32_t Facts::NativeCallers(const CodePlace* places, uint32_t count) {
 uint32_t Facts::Library(std::string_view path) {
   path = Cut(path, kLongestString);
   if (const uint32_t known = libraries_.Find(HashText(path))) return known;
+  const FileState file = StateOf(path);
   SpinLockHolder hold(lock_);
-  return AddLocked(libraries_, HashText(path), path.size() + 32, [&](ProtoWriter& proto, uint32_t id) {
+  return AddLocked(libraries_, HashText(path), path.size() + 56, [&](ProtoWriter& proto, uint32_t id) {
     uint8_t* message = proto.Begin(wire::kLibrary);
     proto.Uint(1, id);
     proto.Bytes(2, path.data(), path.size());
+    proto.Uint(3, file.bytes);
+    proto.Uint(4, file.modified);
     proto.End(message);
   });
 }

@@ -47,11 +47,17 @@ bool IsInterpreter(std::string_view path) {
 LibraryFound LibraryMap::Find(const void* code, Facts& facts) {
   const auto address = reinterpret_cast<uintptr_t>(code);
   const uint64_t key = Mix(address, 0);
-  if (const uint32_t known = recent_.Find(key)) return {known >> 1, (known & 1) != 0};
+  if (const uint32_t known = recent_.Find(key))
+    if (const uint32_t offset = recent_offsets_.Find(key)) return {known >> 1, (known & 1) != 0, offset};
   SpinLockHolder hold(lock_);
   const Range* range = SearchTwice(address, facts);
-  const LibraryFound library = range != nullptr ? range->library : LibraryFound();
-  if (library.id != 0) recent_.Insert(key, library.id << 1 | (library.caching_allocator ? 1 : 0));
+  if (range == nullptr) return {};
+  LibraryFound library = range->library;
+  library.offset = address - range->begin + range->file_offset;
+  if (library.offset <= UINT32_MAX) {
+    recent_offsets_.Insert(key, static_cast<uint32_t>(library.offset));
+    recent_.Insert(key, library.id << 1 | (library.caching_allocator ? 1 : 0));
+  }
   return library;
 }
 

@@ -13,6 +13,7 @@ namespace oomtrace {
 struct LibraryFound {
   uint32_t id = 0;                 // Library.id, 0 where the address is in no file
   bool caching_allocator = false;  // the library of PyTorch's device allocator
+  uint64_t offset = 0;             // of the address in the library's file
 };
 
 struct CodeFound {
@@ -43,6 +44,7 @@ class LibraryMap {
   void Refresh(Facts& facts);
   void AddLine(const char* line, const char* end, Facts& facts);
 
+  RecentTable<256> recent_offsets_;  // below 4 GiB, by return address
   RecentTable<256> recent_;  // id and the flag, by return address: where each tensor is a device call, this is hot
   SpinLock lock_;
   uint32_t count_;

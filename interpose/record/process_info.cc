@@ -22,12 +22,13 @@ constexpr size_t kMostText = 8192;
 constexpr size_t kMostVariable = 512;
 constexpr size_t kMostPacket = 32768;
 
-constexpr std::string_view kPrefixes[] = {"OOMTRACE_SIM_"};
+constexpr std::string_view kPrefixes[] = {"OOMTRACE_SIM_", "XLA_PYTHON_CLIENT_"};
 constexpr std::string_view kNames[] = {
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
     "PYTORCH_HIP_ALLOC_CONF",
     "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "CUPY_GPU_MEMORY_LIMIT",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_MODULE_LOADING",
     "CUDA_LAUNCH_BLOCKING",

@@ -1,0 +1,143 @@
+// Fixes for programs without PyTorch. No allocator of theirs is modelled, so every prediction is an estimate: what the
+// device calls hold, less what the change gives back.
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "analyzer/advise/fixes.h"
+#include "analyzer/diagnose/device_program.h"
+#include "analyzer/diagnose/device_sites.h"
+#include "analyzer/diagnose/words.h"
+
+namespace oomtrace {
+namespace {
+
+class DeviceAdvisor {
+ public:
+  explicit DeviceAdvisor(Diagnosis& diagnosis)
+      : facts_(diagnosis.facts), report_(diagnosis.report), pattern_(diagnosis.pattern.name) {
+    const Timeline& timeline = *facts_.timeline;
+    sites_ = DeviceSitesAt(timeline, facts_.moment);
+    growth_ = FindDeviceGrowth(timeline, sites_, facts_.moment);
+    for (const DeviceSite& site : sites_) {
+      own_ += site.bytes;
+      if (PoolOf(timeline, site.library) == PoolKind::kXla) xla_ += site.bytes;
+      if (PoolOf(timeline, site.library) == PoolKind::kCupy) cupy_ += site.bytes;
+      if (site.api.find("Async") != std::string::npos) pooled_ += site.bytes;
+    }
+  }
+
+  void Advise() {
+    if (facts_.oom == nullptr) {
+      if (xla_ > 0) GrowXlaPool();
+      return;
+    }
+    FreeOthers();
+    if (pattern_ == "gradual_leak") StopGrowth();
+    if (xla_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kXla) ShrinkXlaPool();
+    if (cupy_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kCupy) FreeCupyPool();
+    if (pooled_ > 0) TrimPool();
+    if (PoolOf(*facts_.timeline, facts_.oom->library) == PoolKind::kCupy) SpillToHost();
+    if (pattern_ != "gradual_leak") Shrink();
+  }
+
+ private:
+  // `saving` bytes less held on the device when the request comes.
+  report::Fix& Add(const char* id, std::string title, std::string change, int64_t saving, std::string price) {
+    report::Fix& fix = *report_.add_fixes();
+    const int64_t request = facts_.oom != nullptr ? facts_.requested : 0;
+    fix.set_id(id);
+    fix.set_title(std::move(title));
+    fix.set_change(std::move(change));
+    fix.set_saving(saving);
+    fix.set_predicted_peak(std::max<int64_t>(0, own_ + request - saving));
+    fix.set_headroom(facts_.device.free() + saving - request);
+    fix.set_fits(fix.headroom() >= 0);
+    fix.set_basis("estimated");
+    fix.set_price(std::move(price));
+    return fix;
+  }
+
+  std::string Place(const DeviceSite& site) const {
+    return PlaceName(*facts_.timeline, site.library, site.caller, site.stack);
+  }
+
+  void FreeOthers() {
+    const int64_t others = facts_.device.other_processes();
+    if (50 * others < facts_.device.total()) return;
+    Add("free_other_processes", "Free the memory of other processes",
+        absl::StrCat("stop them or use another card: ", Bytes(others), " come free"), others,
+        "whatever they were doing");
+  }
+
+  void StopGrowth() {
+    const DeviceSite& site = growth_.site;
+    Add("stop_growth", "Keep less of what grows",
+        absl::StrCat("free what ", Place(site), " allocated once it is used, or move it to the host; here with one of ",
+                     site.count, " held at a time"),
+        site.bytes - site.largest, "none, if nothing reads the old ones again");
+  }
+
+  void GrowXlaPool() {
+    const int64_t more = std::max<int64_t>(0, facts_.device.free() - facts_.device.total() / 20);
+    if (50 * more < facts_.device.total()) return;
+    report::Fix& fix = Add("xla_pool_fraction", "Let JAX's pool have more of the card",
+                           absl::StrCat("XLA_PYTHON_CLIENT_MEM_FRACTION=.95 (the default is .75): ", Bytes(more),
+                                        " more, if it was the pool that was full"),
+                           0, "nothing is left for other programs on the card");
+    fix.set_predicted_peak(own_ + more);
+    fix.set_headroom(facts_.device.free() - more);
+  }
+
+  void ShrinkXlaPool() {
+    Add("xla_no_preallocation", "Let JAX take only what it needs",
+        "XLA_PYTHON_CLIENT_PREALLOCATE=false, or XLA_PYTHON_CLIENT_MEM_FRACTION=.5", xla_ / 2,
+        "JAX's memory may fragment; how much of its pool was in use is not known, half is assumed");
+  }
+
+  void FreeCupyPool() {
+    Add("cupy_free_blocks", "Give CuPy's unused blocks back before others need memory",
+        "cupy.get_default_memory_pool().free_all_blocks(), or a bound for the pool: "
+        "cupy.get_default_memory_pool().set_limit(size=...)",
+        0, "CuPy asks the device again for what it needs next");
+  }
+
+  void TrimPool() {
+    Add("trim_pool", "Give what the stream-ordered pool keeps back to the device",
+        "cudaMemPoolTrimTo(pool, 0) after a synchronization, or a lower cudaMemPoolAttrReleaseThreshold", 0,
+        "later allocations from the pool are slower");
+  }
+
+  // CuPy has freed its unused blocks and tried again before it gave up.
+  void SpillToHost() {
+    report::Fix& fix = Add("cupy_managed_memory", "Let what does not fit live in host memory",
+                           "cupy.cuda.set_allocator(cupy.cuda.MemoryPool(cupy.cuda.malloc_managed).malloc)",
+                           facts_.requested, "what is on the host is read over the bus, many times slower");
+    fix.set_headroom(std::max<int64_t>(0, facts_.device.free()));
+    fix.set_fits(true);
+  }
+
+  void Shrink() {
+    const int64_t missing = facts_.requested - facts_.device.free();
+    if (missing <= 0) return;
+    Add("smaller_problem", "Ask for less at a time",
+        absl::StrCat("work in smaller pieces, or in a smaller type: ", Bytes(missing), " less are enough here"),
+        missing, "more passes over the data");
+  }
+
+  const Facts& facts_;
+  report::Report& report_;
+  std::string pattern_;
+  std::vector<DeviceSite> sites_;
+  DeviceGrowth growth_;
+  int64_t own_ = 0;
+  int64_t xla_ = 0;
+  int64_t cupy_ = 0;
+  int64_t pooled_ = 0;
+};
+
+}  // namespace
+
+void AdviseDeviceProgram(Diagnosis& diagnosis) { DeviceAdvisor(diagnosis).Advise(); }
+
+}  // namespace oomtrace

@@ -1,0 +1,326 @@
+#include "analyzer/diagnose/device_program.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "analyzer/diagnose/device_sites.h"
+#include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/words.h"
+
+namespace oomtrace {
+namespace {
+
+// One allocation of at least this share of the card is a pool that somebody took ahead.
+constexpr double kPoolShare = 0.5;
+// After so many allocations a program has found its course.
+constexpr int64_t kSetUpCalls = 8;
+// What the context of CUDA and its libraries takes at most, before it is remarkable.
+constexpr int64_t kLargestContext = int64_t{3} << 29;
+
+// Of the program's environment, as far as the recorder keeps it; "" where it is not set.
+std::string Variable(const Timeline& timeline, const std::string& name) {
+  for (const std::string& variable : timeline.process.environment)
+    if (absl::StartsWith(variable, name + "=")) return variable.substr(name.size() + 1);
+  return "";
+}
+
+class Verdict {
+ public:
+  Verdict(const Timeline& timeline, Diagnosis* diagnosis)
+      : t_(timeline),
+        d_(*diagnosis),
+        facts_(diagnosis->facts),
+        sites_(DeviceSitesAt(timeline, diagnosis->facts.moment)),
+        calls_(CountDeviceCalls(timeline, diagnosis->facts.moment)),
+        growth_(FindDeviceGrowth(timeline, sites_, diagnosis->facts.moment)) {}
+
+  void Decide() {
+    if (facts_.oom == nullptr) {
+      Healthy();
+    } else if (OthersDecide()) {
+      Set("other_process", 0.9);
+      Say(absl::StrCat("Other processes hold ", Bytes(facts_.device.other_processes()), " of the card's ",
+                       Bytes(facts_.device.total()), "; this one holds ", Bytes(Own()), " and asked for ",
+                       Bytes(facts_.requested), "."));
+      Cause("other_process_memory", "other processes hold memory on this device", 0.9);
+    } else if (facts_.requested > Reachable()) {
+      Set("at_start", 0.95);
+      Say(absl::StrCat("The request alone, ", Bytes(facts_.requested),
+                       ", exceeds what this process can have of the card, ", Bytes(Reachable()),
+                       ", even with everything else given back."));
+      Cause("single_allocation_exceeds_card", "one allocation is larger than all that this process can have", 0.95);
+    } else if (facts_.device.free() >= facts_.requested) {
+      Set("fragmentation", 0.6);
+      Say(absl::StrCat("The device had ", Bytes(facts_.device.free()), " free, more than the ", Bytes(facts_.requested),
+                       " asked for: no free piece was large enough, or a limit on the process refused it."));
+      Cause("fragmentation", "enough is free, but not in one piece", 0.5);
+    } else if (growth_.found) {
+      Leak();
+    } else if (calls_.made <= kSetUpCalls || calls_.freed == 0) {
+      Set("at_start", 0.7);
+      Say(absl::StrCat("It died after ", Count(calls_.made, "allocation"),
+                       calls_.freed == 0 ? ", none of which it had given back"
+                                         : absl::StrCat(", of which it had given back ", calls_.freed),
+                       ": it was still taking what it works with."));
+    } else {
+      Set("late_allocation", 0.6);
+      Say(absl::StrCat("The program had allocated ", calls_.made, " times and given back ", calls_.freed,
+                       ": it was at work, and then needed more than before (its peak until then: ", Bytes(facts_.peak),
+                       ")."));
+    }
+    if (facts_.oom != nullptr) Request();
+    Holders();
+    Pools();
+  }
+
+  void Report() {
+    report::Report& report = d_.report;
+    report.set_pattern(d_.pattern.name);
+    report.set_confidence(d_.pattern.confidence);
+    report.set_summary(Summary());
+    Culprit(report.mutable_culprit());
+    report::OutOfMemory* out = report.mutable_out_of_memory();
+    out->set_caught_before(facts_.survived_refusals);
+    report.mutable_leak()->set_steps_to_oom(-1);
+    if (growth_.found) FillLeak(report.mutable_leak());
+    if (facts_.oom != nullptr) {
+      out->set_library(facts_.oom->library);
+      out->set_place(RefusedPlace());
+      out->set_api(facts_.oom->api);
+      out->set_thread(ThreadName(t_, facts_.oom->thread));
+    }
+  }
+
+ private:
+  int64_t Own() const { return facts_.device.other() + facts_.device.tensors() + facts_.device.cache(); }
+  // What the device could give this process in one piece, at most.
+  int64_t Reachable() const {
+    return facts_.device.total() - facts_.device.context() - facts_.device.other_processes();
+  }
+
+  bool OthersDecide() const {
+    const int64_t others = facts_.device.other_processes();
+    return others >= Own() + facts_.requested && facts_.requested - facts_.device.free() <= others;
+  }
+
+  void Set(const char* name, double confidence) { d_.pattern = {name, confidence, {}}; }
+  void Say(std::string sentence) { d_.pattern.evidence.push_back(std::move(sentence)); }
+  void Cause(const char* id, const char* title, double confidence) {
+    report::Cause* cause = d_.report.add_causes();
+    cause->set_id(id);
+    cause->set_confidence(confidence);
+    cause->set_title(title);
+  }
+  void Unknown(std::string sentence) { d_.report.add_unknown(std::move(sentence)); }
+
+  std::string Place(const DeviceSite& site) const { return PlaceName(t_, site.library, site.caller, site.stack); }
+  std::string RefusedPlace() const { return PlaceName(t_, facts_.oom->library, facts_.oom->caller, facts_.oom->stack); }
+
+  std::string Rate() const {
+    const std::string per_call =
+        absl::StrCat(Bytes(std::llround(growth_.bytes_per_1000_calls)), " for every 1000 allocations");
+    // A rate needs some time to be one.
+    if (growth_.site.last - growth_.site.first < 100'000'000) return per_call;
+    return absl::StrCat(Bytes(std::llround(growth_.bytes_per_second)), " a second, ", per_call);
+  }
+
+  void Leak() {
+    // That a loop keeps what it makes is certain; whether it means to is not in a trace without steps.
+    Set("gradual_leak", calls_.freed > 0 ? 0.8 : 0.7);
+    const DeviceSite& site = growth_.site;
+    Say(absl::StrCat(Place(site), " allocated ", site.made, " times until the end, and ",
+                     site.count == site.made ? "all" : absl::StrCat(site.count), " of that is still held, ",
+                     Bytes(site.bytes), ": ", Rate(), "."));
+    if (calls_.freed == 0) {
+      Say("Nothing was ever given back: a program that loads more than fits looks the same.");
+    } else if (calls_.made > site.made) {
+      Say(absl::StrCat("Meanwhile the program gave back ", Count(calls_.freed, "other allocation"),
+                       ": what grows is not its work."));
+    }
+    Cause("accumulating_allocations", "one place allocates again and again, and what it made before stays", 0.8);
+  }
+
+  void Healthy() {
+    const bool ended_badly = t_.exited && t_.exit_status != 0;
+    Set("healthy", !t_.damage.empty() ? 0.5 : ended_badly && HasPool() ? 0.6 : 0.9);
+    const DeviceCalls all = CountDeviceCalls(t_, t_.end);
+    Say(absl::StrCat("The process made ", Count(all.made, "device allocation"), " and held at most ",
+                     Bytes(facts_.peak), "."));
+    if (facts_.survived_refusals > 0)
+      Say(absl::StrCat(Count(facts_.survived_refusals, "request"), " did not fit, and the program went on."));
+    // A pool grows in pieces of its own sizes: their rate says nothing.
+    if (growth_.found && PoolOf(t_, growth_.site.library) != PoolKind::kNone) {
+      Say(absl::StrCat("The pool grew until the end, by requests from ", Place(growth_.site), "."));
+    } else if (growth_.found) {
+      Say(absl::StrCat("Warning: memory held by ", Place(growth_.site), " only grows: ", Rate(), "."));
+    }
+    if (ended_badly && HasPool()) {
+      Say(absl::StrCat("It ended with status ", t_.exit_status,
+                       ", and not by a refusal of the device: if it said that it was out of memory, its own pool had "
+                       "reached its limit",
+                       FractionLimit().empty() ? "" : absl::StrCat(" (", FractionLimit(), ")"), "."));
+    }
+  }
+
+  bool HasLargePiece() const {
+    return std::any_of(sites_.begin(), sites_.end(), [&](const DeviceSite& site) { return IsTakenAhead(site); });
+  }
+
+  bool HasPool() const {
+    return HasLargePiece() || std::any_of(sites_.begin(), sites_.end(), [&](const DeviceSite& site) {
+             return PoolOf(t_, site.library) != PoolKind::kNone;
+           });
+  }
+
+  // What bounds JAX's pool, "" without JAX.
+  std::string FractionLimit() const {
+    if (HeldBy(PoolKind::kXla) == 0) return "";
+    const std::string fraction = Variable(t_, "XLA_PYTHON_CLIENT_MEM_FRACTION");
+    return fraction.empty() ? "75 % of the card unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise"
+                            : absl::StrCat("XLA_PYTHON_CLIENT_MEM_FRACTION=", fraction);
+  }
+
+  bool IsTakenAhead(const DeviceSite& site) const {
+    return static_cast<double>(site.largest) >= kPoolShare * static_cast<double>(facts_.device.total());
+  }
+
+  int64_t HeldBy(PoolKind kind) const {
+    int64_t bytes = 0;
+    for (const DeviceSite& site : sites_) bytes += PoolOf(t_, site.library) == kind ? site.bytes : 0;
+    return bytes;
+  }
+
+  void Request() {
+    Say(absl::StrCat("The request was ", Bytes(facts_.requested), ", by ",
+                     facts_.oom->api.empty() ? "a device call" : facts_.oom->api, " from ",
+                     LibraryName(facts_.oom->library), " in ", ThreadName(t_, facts_.oom->thread), "; the device had ",
+                     Bytes(facts_.device.free()), " free."));
+  }
+
+  // By library, the two that hold most.
+  void Holders() {
+    std::map<std::string, int64_t> libraries;
+    for (const DeviceSite& site : sites_) libraries[site.library] += site.bytes;
+    std::vector<std::pair<std::string, int64_t>> ranked(libraries.begin(), libraries.end());
+    std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+    std::string text;
+    for (size_t i = 0; i < ranked.size() && i < 2; ++i) {
+      absl::StrAppend(&text, text.empty() ? "" : ", ", LibraryName(ranked[i].first), " ", Bytes(ranked[i].second));
+    }
+    if (!text.empty()) Say(absl::StrCat("Of this process's memory on the device, by library that asked: ", text, "."));
+  }
+
+  void Pools() {
+    for (const DeviceSite& site : sites_) {
+      const PoolKind kind = PoolOf(t_, site.library);
+      if (IsTakenAhead(site)) {
+        Say(absl::StrFormat("One allocation of %s is %.0f %% of the card, made by %s: %s.", Bytes(site.largest),
+                            100.0 * static_cast<double>(site.largest) / static_cast<double>(facts_.device.total()),
+                            LibraryName(site.library),
+                            kind == PoolKind::kXla
+                                ? "the pool that JAX takes ahead and serves its arrays from"
+                                : "a pool taken ahead, or one very large array; which of them cannot be seen"));
+      }
+      if (kind == PoolKind::kNone && !IsTakenAhead(site)) continue;
+      const int64_t held = kind == PoolKind::kNone ? site.largest : HeldBy(kind);
+      const char* who = kind == PoolKind::kCupy  ? " that CuPy's pool holds"
+                        : kind == PoolKind::kXla ? " that JAX's pool holds"
+                                                 : ", if it is a pool,";
+      Unknown(absl::StrCat("How much of the ", Bytes(held), who,
+                           " is in use: a pool hands its memory on by itself, and what is freed into it stays held.",
+                           kind == PoolKind::kCupy  ? " cupy.get_default_memory_pool().used_bytes() would tell."
+                           : kind == PoolKind::kXla ? " jax.devices()[0].memory_stats() would tell."
+                                                    : ""));
+      return;
+    }
+    if (facts_.device.context() > kLargestContext) {
+      Unknown(
+          absl::StrCat("Who took most of the ", Bytes(facts_.device.context()),
+                       " beside the recorded allocations: a context takes less, so the program took some on a way that "
+                       "is not recorded, or its pools keep what it freed."));
+    }
+  }
+
+  std::string Summary() const {
+    if (facts_.oom == nullptr) {
+      return absl::StrCat("The device did not run out of memory: this process held at most ", Bytes(facts_.peak),
+                          " of ", Bytes(facts_.device.total()),
+                          HasLargePiece() ? ", most of it in one allocation."
+                          : growth_.found ? "; but what it holds only grows."
+                                          : ".");
+    }
+    if (d_.pattern.name == "gradual_leak") {
+      return absl::StrCat("Out of memory: ", Place(growth_.site), " keeps what it allocates, ",
+                          Bytes(growth_.site.bytes), " by then; another ", Bytes(facts_.requested), " did not fit.");
+    }
+    return absl::StrCat("Out of memory at ", RefusedPlace(), ": ", Bytes(facts_.requested), " did not fit.");
+  }
+
+  // What grows, else the refused call.
+  void Culprit(report::Culprit* culprit) const {
+    const bool leak = d_.pattern.name == "gradual_leak";
+    if (facts_.oom == nullptr) return;
+    const Frame frame = SiteOf(t_, leak ? growth_.site.stack : facts_.oom->stack);
+    culprit->set_file(frame.file);
+    culprit->set_line(frame.line);
+    culprit->set_function(frame.function);
+    if (frame.file.empty()) {
+      culprit->set_file(leak ? growth_.site.library : facts_.oom->library);
+      culprit->set_function(FunctionName(t_, culprit->file(), leak ? growth_.site.caller : facts_.oom->caller));
+    }
+    culprit->set_bytes(leak ? growth_.site.bytes : facts_.requested);
+    culprit->set_category("other");
+  }
+
+  void FillLeak(report::Leak* leak) const {
+    leak->set_site(Place(growth_.site));
+    leak->set_bytes_per_second(growth_.bytes_per_second);
+    leak->set_bytes_per_1000_calls(growth_.bytes_per_1000_calls);
+  }
+
+  const Timeline& t_;
+  Diagnosis& d_;
+  const Facts& facts_;
+  std::vector<DeviceSite> sites_;
+  DeviceCalls calls_;
+  DeviceGrowth growth_;
+};
+
+}  // namespace
+
+PoolKind PoolOf(const Timeline& timeline, const std::string& library) {
+  if (absl::StrContains(library, "/cupy_backends/") || absl::StrContains(library, "/cupy/")) return PoolKind::kCupy;
+  if (!absl::StrContains(library, "/xla_cuda") && !absl::StrContains(library, "/jaxlib/")) return PoolKind::kNone;
+  // There JAX asks the device for each array.
+  return Variable(timeline, "XLA_PYTHON_CLIENT_ALLOCATOR") == "platform" ? PoolKind::kNone : PoolKind::kXla;
+}
+
+void DiagnoseDeviceProgram(const Timeline& timeline, Diagnosis* diagnosis) {
+  Verdict verdict(timeline, diagnosis);
+  verdict.Decide();
+  verdict.Report();
+}
+
+void AddDeviceOwners(const Timeline& timeline, const Facts& facts, size_t most, report::Report* report) {
+  size_t added = 0;
+  for (const DeviceSite& site : DeviceSitesAt(timeline, facts.moment)) {
+    if (added++ == most) return;
+    report::Owner* owner = report->add_owners();
+    owner->set_category("other");
+    owner->set_name(LibraryName(site.library));
+    owner->set_bytes(site.bytes);
+    owner->set_tensors(site.count);
+    owner->set_site(PlaceName(timeline, site.library, site.caller, site.stack));
+    owner->set_library(site.library);
+    owner->set_api(site.api);
+    if (!site.many_threads) owner->set_thread(ThreadName(timeline, site.thread));
+  }
+}
+
+}  // namespace oomtrace

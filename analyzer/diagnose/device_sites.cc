@@ -1,0 +1,140 @@
+#include "analyzer/diagnose/device_sites.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "analyzer/diagnose/site.h"
+
+namespace oomtrace {
+namespace {
+
+// Fewer allocations that all stay are a program that sets itself up.
+constexpr int64_t kFewestOfAGrowth = 8;
+// What stays, of what a place has made: a growth gives next to nothing back.
+constexpr double kStays = 0.8;
+
+bool Counts(const Timeline& timeline, const DeviceAllocation& allocation) {
+  return allocation.device == timeline.device && allocation.on_device && !allocation.caching_allocator &&
+         allocation.kind != MemoryKind::kContext && allocation.kind != MemoryKind::kCode;
+}
+
+// "xla::gpu::(anonymous namespace)::Executor::Allocate" → "Executor::Allocate".
+std::string Short(const std::string& function) {
+  const size_t last = function.rfind("::");
+  if (last == std::string::npos || last == 0) return function;
+  const size_t before = function.rfind("::", last - 1);
+  return before == std::string::npos ? function : function.substr(before + 2);
+}
+
+}  // namespace
+
+bool WithoutTorch(const Timeline& timeline) {
+  const bool asked = !timeline.device_allocations.empty() ||
+                     (!timeline.out_of_memory.empty() && !timeline.out_of_memory.front().library.empty());
+  return timeline.tensors.empty() && timeline.process.torch_version.empty() && asked;
+}
+
+std::vector<DeviceSite> DeviceSitesAt(const Timeline& timeline, int64_t moment) {
+  std::map<std::tuple<std::string, uint64_t, uint32_t>, DeviceSite> sites;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.born > moment || !Counts(timeline, allocation)) continue;
+    DeviceSite& site = sites[{allocation.library, allocation.caller, allocation.stack}];
+    if (site.made++ == 0) {
+      site.library = allocation.library;
+      site.caller = allocation.caller;
+      site.stack = allocation.stack;
+      site.first = allocation.born;
+    } else if (site.thread != allocation.thread) {
+      site.many_threads = true;
+    }
+    site.api = allocation.api;
+    site.last = allocation.born;
+    site.thread = allocation.thread;
+    if (allocation.died <= moment) continue;
+    ++site.count;
+    site.bytes += allocation.bytes;
+    site.largest = std::max(site.largest, allocation.bytes);
+  }
+  std::vector<DeviceSite> held;
+  for (auto& [key, site] : sites) {
+    if (site.count > 0) held.push_back(std::move(site));
+  }
+  std::stable_sort(held.begin(), held.end(),
+                   [](const DeviceSite& a, const DeviceSite& b) { return a.bytes > b.bytes; });
+  return held;
+}
+
+DeviceCalls CountDeviceCalls(const Timeline& timeline, int64_t moment) {
+  DeviceCalls calls;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.born > moment || !Counts(timeline, allocation)) continue;
+    ++calls.made;
+    if (allocation.died <= moment) ++calls.freed;
+  }
+  return calls;
+}
+
+// The site that holds most, if nearly all that it ever made is still there and it went on until the end: of what it
+// holds, the second half of the program's allocations brought a good part. What is set up once has no second half.
+// Counted, not timed: the last thing that a program does before it dies may take longer than all the rest.
+DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<DeviceSite>& sites, int64_t moment) {
+  DeviceGrowth growth;
+  if (sites.empty()) return growth;
+  const DeviceSite& site = sites.front();
+  if (site.count < kFewestOfAGrowth || static_cast<double>(site.count) < kStays * static_cast<double>(site.made))
+    return growth;
+  const int64_t calls = CountDeviceCalls(timeline, moment).made;
+  int64_t late = 0;
+  int64_t number = 0;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (!Counts(timeline, allocation) || allocation.born > moment) continue;
+    const bool same =
+        allocation.caller == site.caller && allocation.stack == site.stack && allocation.library == site.library;
+    if (2 * number++ >= calls && same && allocation.died > moment) late += allocation.bytes;
+  }
+  if (4 * late < site.bytes) return growth;
+  const double seconds = static_cast<double>(site.last - site.first) / 1e9;
+  growth.found = true;
+  growth.site = site;
+  growth.bytes_per_second = seconds > 0 ? static_cast<double>(site.bytes) / seconds : 0;
+  growth.bytes_per_1000_calls = 1000.0 * static_cast<double>(site.bytes) / static_cast<double>(calls);
+  return growth;
+}
+
+std::string LibraryName(const std::string& path) {
+  if (path.empty()) return "code without a file";
+  // An extension module is called by the name it is imported by.
+  const size_t suffix = path.find(".cpython-");
+  const size_t packages = path.rfind("-packages/");
+  if (suffix != std::string::npos && packages != std::string::npos && packages < suffix) {
+    const size_t begin = packages + std::string_view("-packages/").size();
+    return absl::StrReplaceAll(path.substr(begin, suffix - begin), {{"/", "."}});
+  }
+  return path.substr(path.rfind('/') + 1);
+}
+
+std::string ThreadName(const Timeline& timeline, uint32_t thread) {
+  return thread == timeline.process.pid ? "the main thread" : absl::StrCat("thread ", thread);
+}
+
+std::string FunctionName(const Timeline& timeline, const std::string& library, uint64_t caller) {
+  const auto found = timeline.functions.find({library, caller});
+  return found == timeline.functions.end() ? "" : found->second;
+}
+
+std::string PlaceName(const Timeline& timeline, const std::string& library, uint64_t caller, uint32_t stack) {
+  const Frame frame = SiteOf(timeline, stack);
+  if (!frame.file.empty()) return ShortSite(frame);
+  const std::string function = FunctionName(timeline, library, caller);
+  if (!function.empty()) return absl::StrCat(Short(function), " in ", LibraryName(library));
+  if (caller == 0) return LibraryName(library);
+  return absl::StrFormat("%s+0x%x", LibraryName(library), caller);
+}
+
+}  // namespace oomtrace

@@ -1,0 +1,126 @@
+"""Programs with CUDA and without PyTorch, on the simulated GPU: a compiled one below each API, and CuPy."""
+
+import json
+import sys
+
+import pytest
+from harness import BUILD, GIB, MIB, OOMTRACE, REPOSITORY, assert_adds_up, lines_with, run
+
+PROGRAMS = BUILD / "tests" / "programs"
+SOURCES = REPOSITORY / "tests" / "programs"
+CUPY = BUILD / "cupy" / "site-packages"
+CUDA = BUILD / "cuda" / "nvidia" / "cu13"
+
+
+@pytest.fixture
+def diagnose(tmp_path):
+    """diagnose(command…, env=…) -> (job, report) of a command on a simulated RTX 4070."""
+
+    def recorded(*command, env=None):
+        trace = tmp_path / "job.oomtrace"
+        job = run([OOMTRACE, "dryrun", "--gpu", "rtx4070", "-o", trace, "--", *command], cwd=tmp_path, env=env)
+        assert trace.exists(), job.stderr
+        analysis = run([OOMTRACE, "analyze", "--format", "json", trace])
+        report = json.loads(analysis.stdout)
+        assert_adds_up(report)
+        job.text = run([OOMTRACE, "analyze", trace]).stdout
+        return job, report
+
+    return recorded
+
+
+@pytest.fixture
+def diagnose_cupy(diagnose):
+    if not (CUPY / "cupy").exists():
+        pytest.fail(f"{CUPY}/cupy is missing: run `scripts/setup test`")
+    environment = {"PYTHONPATH": str(CUPY), "CUDA_PATH": str(CUDA)}
+    return lambda script: diagnose(sys.executable, SOURCES / script, env=environment)
+
+
+@pytest.mark.parametrize("api", ["runtime", "driver", "static"])
+def test_a_leak_is_laid_at_the_function_that_keeps_what_it_takes(diagnose, api):
+    program = PROGRAMS / f"program_{api}"
+    if not program.exists():
+        pytest.skip("NVIDIA's libcudart_static.a was not there when this was built")
+    job, report = diagnose(program, "leak")
+    assert job.status == 1
+    assert report["pattern"] == "gradual_leak", report["evidence"]
+    assert report["culprit"]["function"] == "KeepResult"
+    assert report["culprit"]["file"] == str(program)
+    owner = report["owners"][0]
+    assert (owner["category"], owner["name"], owner["library"]) == ("other", program.name, str(program))
+    assert owner["site"] == f"KeepResult in {program.name}"
+    assert owner["bytes"] == owner["tensors"] * 64 * MIB == report["device"]["other"]
+    assert owner["thread"] == report["out_of_memory"]["thread"] == "the main thread"
+    assert report["out_of_memory"]["requested"] == 64 * MIB
+    # Each round makes one allocation that goes and one that stays.
+    assert report["leak"]["bytes_per_1000_calls"] == pytest.approx(500 * 64 * MIB, rel=0.02)
+    assert report["fixes"][0]["id"] == "stop_growth" and report["fixes"][0]["fits"]
+    assert "optimizer step" not in job.text and "PyTorch" not in job.text, job.text
+
+
+def test_memory_in_stream_order_is_seen_too(diagnose):
+    _, report = diagnose(PROGRAMS / "program_driver", "leak_in_stream_order")
+    assert report["pattern"] == "gradual_leak"
+    assert report["culprit"]["function"] == "KeepResult"
+    assert "trim_pool" in [fix["id"] for fix in report["fixes"]]
+
+
+def test_a_request_that_no_card_of_the_size_can_serve(diagnose):
+    job, report = diagnose(PROGRAMS / "program_runtime", "too_large")
+    assert report["pattern"] == "at_start"
+    assert [cause["id"] for cause in report["causes"]] == ["single_allocation_exceeds_card"]
+    assert report["out_of_memory"]["requested"] == 1 << 40
+    assert report["out_of_memory"]["place"] == "TooLarge in program_runtime"
+    assert "TooLarge" in job.text
+
+
+def test_what_comes_late_is_told_from_what_grows(diagnose):
+    _, report = diagnose(PROGRAMS / "program_runtime", "late")
+    assert report["pattern"] == "late_allocation", report["evidence"]
+    assert report["culprit"]["function"] == "Late"
+    assert report["culprit"]["bytes"] == 6000 * MIB
+
+
+def test_a_pool_taken_ahead_is_named_and_its_inside_is_not_claimed(diagnose):
+    job, report = diagnose(PROGRAMS / "program_driver", "ahead")
+    assert report["pattern"] == "healthy" and report["confidence"] <= 0.6
+    assert any("75 % of the card" in sentence for sentence in report["evidence"]), report["evidence"]
+    assert any("its own pool had reached its limit" in sentence for sentence in report["evidence"])
+    assert any("in use" in sentence for sentence in report["unknown"])
+    assert 8 * GIB < report["peak"]["bytes"] < 9 * GIB
+
+
+def test_threads_are_told_apart(diagnose):
+    _, report = diagnose(PROGRAMS / "program_driver", "threads")
+    assert report["pattern"] == "gradual_leak"
+    assert report["out_of_memory"]["thread"].startswith("thread ")
+    assert report["owners"][0]["thread"] == ""  # several threads came by this place
+
+
+def test_a_program_that_gives_everything_back_is_healthy(diagnose):
+    job, report = diagnose(PROGRAMS / "program_runtime", "well")
+    assert job.status == 0
+    assert report["pattern"] == "healthy" and not report["out_of_memory"]["happened"]
+    assert report["peak"]["bytes"] == 16 * MIB
+    assert not report["fixes"]
+
+
+def test_a_leak_in_cupy_is_laid_at_the_python_statement(diagnose_cupy):
+    job, report = diagnose_cupy("cupy_leak.py")
+    assert "cupy.cuda.memory.OutOfMemoryError" in job.stderr
+    assert report["pattern"] == "gradual_leak", report["evidence"]
+    script = SOURCES / "cupy_leak.py"
+    assert report["culprit"]["file"] == str(script)
+    assert report["culprit"]["line"] in lines_with(script, "kept.append")
+    assert report["culprit"]["function"] == "work"
+    assert report["owners"][0]["name"] == "cupy_backends.cuda.api.runtime"
+    assert any("CuPy's pool" in sentence for sentence in report["unknown"])
+
+
+def test_cupy_works_and_survives_what_does_not_fit(diagnose_cupy):
+    job, report = diagnose_cupy("cupy_tour.py")
+    assert job.status == 0, job.stderr
+    assert "survived" in job.stdout and "is not simulated" not in job.stderr
+    assert report["pattern"] == "healthy" and not report["out_of_memory"]["happened"]
+    assert report["out_of_memory"]["caught_before"] > 0

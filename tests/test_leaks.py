@@ -38,6 +38,7 @@ QUICK_STEADY = {
     "epochs_of_different_length",
     "evaluation_sawtooth",
     "growing_batches",
+    "limits_not_reached",
     "replay_fills",
     "unfreezing",
     "variable_batches",

@@ -171,6 +171,7 @@ void AddFidelity(const Timeline& timeline, report::Report& report) {
 
 void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end, d.facts.oom != nullptr);
+  if (!d.facts.oom) LeaveOutWhatHasALimit(d.facts, d.leak);
   d.leak.with_graph = d.leak.with_graph || KeptByGraph(HolderOf(d.facts, d.leak));
   d.kept = FindKeptOutputs(d.facts);
   d.pattern = DecidePattern(d.facts, d.leak, d.kept);

@@ -307,6 +307,22 @@ bool InputsGrow(const Timeline& timeline, int64_t until) {
 
 }  // namespace
 
+void SumUp(const Timeline& timeline, Leak& leak) {
+  leak.bytes_per_boundary = leak.tensors_per_boundary = 0;
+  leak.total = 0;
+  for (const LeakGroup& group : leak.groups) {
+    leak.bytes_per_boundary += group.bytes_per_boundary;
+    leak.tensors_per_boundary += group.tensors_per_boundary;
+    leak.total += group.total;
+  }
+  leak.found = leak.total >= kWorthReporting;
+  if (!leak.found) return;
+  leak.since = leak.groups.front().since;
+  leak.births = leak.groups.front().births;
+  leak.replaced = leak.groups.front().replaced;
+  leak.with_graph = KeepsGraph(timeline, leak);
+}
+
 Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
   Leak leak;
   const std::vector<int64_t> boundaries = Boundaries(timeline, until, leak.boundaries_are_steps);
@@ -334,17 +350,7 @@ Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
   std::sort(leak.groups.begin(), leak.groups.end(), [](const LeakGroup& a, const LeakGroup& b) {
     return a.total != b.total ? a.total > b.total : a.stack < b.stack;
   });
-  for (const LeakGroup& group : leak.groups) {
-    leak.bytes_per_boundary += group.bytes_per_boundary;
-    leak.tensors_per_boundary += group.tensors_per_boundary;
-    leak.total += group.total;
-  }
-  leak.found = leak.total >= kWorthReporting;
-  if (!leak.found) return leak;
-  leak.since = leak.groups.front().since;
-  leak.births = leak.groups.front().births;
-  leak.replaced = leak.groups.front().replaced;
-  leak.with_graph = KeepsGraph(timeline, leak);
+  SumUp(timeline, leak);
   return leak;
 }
 

@@ -41,4 +41,7 @@ struct Leak {
 // Looks at boundaries up to `until` (ns), when the run `died` of memory or ended otherwise.
 Leak FindLeak(const Timeline& timeline, int64_t until, bool died);
 
+// Fills what a leak says of all its groups from `groups`.
+void SumUp(const Timeline& timeline, Leak& leak);
+
 }  // namespace oomtrace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <string_view>
@@ -14,6 +15,7 @@ namespace oomtrace {
 namespace {
 
 constexpr std::string_view kGraph = "graph of ";
+constexpr std::string_view kRemark = "it uses ";  // of a view, after the place
 
 struct Vote {
   int64_t bytes = 0;
@@ -55,6 +57,16 @@ std::string SharedBeginning(const Votes& votes) {
     if (cut != std::string_view::npos) shared = shared.substr(0, cut);
   }
   return std::string(shared);
+}
+
+std::string_view Where(std::string_view name) { return name.substr(Expression(name).size()); }
+
+// Where the container stands. What is said of single tensors (a view that keeps all of its storage) is left out, unless
+// it is said of each.
+std::string SharedWhere(const Votes& votes) {
+  const auto has_remark = [](const auto& vote) { return Where(vote.first).find(kRemark) != std::string_view::npos; };
+  const auto without = std::find_if_not(votes.begin(), votes.end(), has_remark);
+  return std::string(Where(without == votes.end() ? votes.begin()->first : without->first));
 }
 
 int64_t Sum(const Votes& votes) {
@@ -105,6 +117,17 @@ Containers OwnedByName(const Facts& facts, const std::set<uint32_t>& leaking) {
   return containers;
 }
 
+bool FillsToALimit(const Facts& facts, const LeakGroup& group, const std::string& holder) {
+  int64_t limit = 0;
+  for (const std::string_view word : {"maxlen=", "maxsize="}) {
+    const size_t at = holder.find(word);
+    if (at != std::string::npos) limit = std::atoll(holder.c_str() + at + word.size());
+  }
+  if (limit == 0 || group.births == 0) return false;
+  const int64_t missing = (limit - group.births) * (group.total / group.births);
+  return missing <= facts.available() - facts.peak_reserved;
+}
+
 }  // namespace
 
 std::string HolderOf(const Facts& facts, const Leak& leak) {
@@ -129,7 +152,17 @@ std::string HolderOf(const Facts& facts, const Leak& leak) {
                       })->second;
   const std::string& name = most.begin()->first;
   if (most.size() == 1) return Container(name);
-  return SharedBeginning(most).append(name.substr(Expression(name).size()));
+  return SharedBeginning(most).append(SharedWhere(most));
+}
+
+void LeaveOutWhatHasALimit(const Facts& facts, Leak& leak) {
+  std::erase_if(leak.groups, [&](const LeakGroup& group) {
+    Leak alone;
+    alone.groups = {group};
+    alone.replaced = group.replaced;
+    return FillsToALimit(facts, group, HolderOf(facts, alone));
+  });
+  SumUp(*facts.timeline, leak);
 }
 
 bool KeptByGraph(const std::string& holder) { return holder.starts_with(kGraph); }

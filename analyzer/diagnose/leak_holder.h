@@ -15,6 +15,10 @@ namespace oomtrace {
 // kept by `snapshots`. "" where no leaked tensor has a name.
 std::string HolderOf(const Facts& facts, const Leak& leak);
 
+// Takes out the groups whose holder has a limit of its own (deque(maxlen=...), lru_cache(maxsize=...)) that it reaches
+// before the device is full: growth until then is no leak. Each addition of a leak counts as one entry.
+void LeaveOutWhatHasALimit(const Facts& facts, Leak& leak);
+
 // Whether what leaks is kept, for the most part, by the autograd graph of a tensor that somebody holds.
 bool KeptByGraph(const std::string& holder);
 // The tensor, or the container of tensors, that such a graph hangs from: the name without what says that it is a graph.

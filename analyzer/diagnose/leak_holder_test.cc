@@ -87,6 +87,21 @@ TEST(LeakHolder, AVariableThatHoldsTheLastOneIsNoHolder) {
             "history (local of main(), train.py:8)");
 }
 
+TEST(LeakHolder, ARemarkOnOneTensorIsNoneOnTheContainer) {
+  EXPECT_EQ(HolderFor({"log[0] (it uses 4 of the 512 bytes that it keeps)", "log[1]", "log[2]", "log[3]"}), "log");
+  const std::string each = " (it uses 4 of the 512 bytes that it keeps)";
+  EXPECT_EQ(HolderFor({"log[0]" + each, "log[1]" + each, "log[2]" + each, "log[3]" + each}), "log" + each);
+}
+
+TEST(LeakHolder, AContainerWithALimitThatFitsIsNoLeak) {
+  const auto named = [](const std::string& limit) {
+    return HolderFor({"seen[0]" + limit, "seen[1]" + limit, "seen[2]" + limit, "seen[3]" + limit});
+  };
+  EXPECT_EQ(named(" (maxlen=20)"), "");
+  EXPECT_EQ(named(" (functools.lru_cache, maxsize=128)"), "");
+  EXPECT_EQ(named(" (maxlen=100000)"), "seen (maxlen=100000)");
+}
+
 // Parameters are not searched for: their owner has said so, by name.
 TEST(LeakHolder, OfParametersIsTheModuleThatGrows) {
   TrainingRun run;

@@ -125,6 +125,8 @@ class Names:
         for holder, label in self.search.holders_of(item):
             path = self.through(holder, [label, *labels] if label else labels, item, seen)
             if path is not None:
+                limit = is_instance(holder, Deque) and holder.maxlen is not None
+                path.where = words(path.where, f"maxlen={holder.maxlen}") if limit else path.where
                 return path
         return None
 
@@ -143,7 +145,9 @@ class Names:
         if type(holder).__name__ == "_lru_cache_wrapper":
             function = getattr(holder, "__wrapped__", None)
             code = getattr(function, "__code__", None)
-            return Path("cache of " + (place(code) if code else "a function"), "functools.lru_cache")
+            limit = holder.cache_parameters()["maxsize"]
+            where = "functools.lru_cache" if limit is None else f"functools.lru_cache, maxsize={limit}"
+            return Path("cache of " + (place(code) if code else "a function"), where)
         if is_object(holder):
             return self.of_object(holder, labels, item, seen)
         labels = self.attribute(holder, labels, item)

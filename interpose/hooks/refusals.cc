@@ -18,11 +18,10 @@ constexpr uint64_t kLongestWayNs = 1000000000;
 constexpr uint32_t kMostTexts = 64;
 
 std::atomic<uint32_t> texts{0};
-constinit thread_local uint64_t refused_at __attribute__((tls_model("initial-exec"))) = 0;
 
-bool FollowsRefusal() {
-  const uint64_t at = refused_at;
-  refused_at = 0;
+bool FollowsRefusal(ThreadState& thread) {
+  const uint64_t at = thread.refused_at;
+  thread.refused_at = 0;
   return at != 0 && ClockNs(CLOCK_MONOTONIC_COARSE) - at < kLongestWayNs;
 }
 
@@ -31,14 +30,15 @@ bool FollowsRefusal() {
 void RecordRefusal(Entry& entry, const Refusal& refusal, const Attribution& attribution) {
   RecordOutOfMemory(entry.thread(), refusal, attribution);
   entry.recorder().NoteOutOfMemory();
-  refused_at = ClockNs(CLOCK_MONOTONIC_COARSE);
+  entry.thread().refused_at = ClockNs(CLOCK_MONOTONIC_COARSE);
 }
 
 void RecordRefusalException(std::string_view text) {
-  const bool told = FollowsRefusal();
+  bool told;
   {
     Entry entry(Cause::kMemory);
     if (!entry) return;
+    told = FollowsRefusal(entry.thread());
     const uint32_t device = CurrentDevice();
     if (!told) {
       Refusal refusal;
@@ -46,7 +46,7 @@ void RecordRefusalException(std::string_view text) {
       refusal.device = device;
       QueryMemory(&refusal.device_free, &refusal.device_total);
       RecordRefusal(entry, refusal, AttributeAllocation(entry.thread()));
-      refused_at = 0;
+      entry.thread().refused_at = 0;
     }
     if (texts.fetch_add(1, std::memory_order_relaxed) < kMostTexts)
       RecordRefusalText(entry.thread(), entry.recorder().facts().String(text), device);

@@ -19,7 +19,7 @@ from scratch import Scratch  # noqa: E402
 ENVIRONMENTS = REPOSITORY / ".matrix"
 # What `import torch` needs, without NVIDIA's libraries: the simulated GPU stands in for those. Triton and NumPy are not
 # needed by the job.
-NEEDED = ["sympy", "mpmath", "networkx<3.5", "jinja2", "markupsafe", "fsspec", "filelock", "typing_extensions"]
+NEEDED = ("sympy", "mpmath", "networkx", "Jinja2", "MarkupSafe", "fsspec", "filelock", "typing_extensions")
 MODES = {
     "native": {},
     "expandable": {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"},
@@ -61,13 +61,21 @@ def environment(version, python):
     with open(ENVIRONMENTS / f"{folder.name}.lock", "w") as lock:  # tests run beside one another
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():
-            make_environment(version, python, folder)
+            make_environment(version, python, tag, folder)
     return interpreter
 
 
-def make_environment(version, python, folder):
+def needed(tag):
+    """As the project pins them; Python 3.9 is too old for those."""
+    if tag == "3.9":
+        return list(NEEDED)
+    pinned = (REPOSITORY / "requirements" / "demo.txt").read_text().splitlines()
+    return [line for line in pinned if line.split("==")[0] in NEEDED]
+
+
+def make_environment(version, python, tag, folder):
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-    for packages in ([f"torch=={version}"], NEEDED):
+    for packages in ([f"torch=={version}"], needed(tag)):
         pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "-q", "install", "--no-deps"]
         done = subprocess.run([*pip, *packages], capture_output=True, text=True)
         if done.returncode != 0:

@@ -7,7 +7,7 @@ from harness import SCRIPTS, assert_adds_up
 
 MODELS = SCRIPTS / "models" / "main.py"
 EXPLAINED = 0.999
-EXACT = ("parameter", "gradient", "optimizer_state")
+EXACT = ("parameter", "gradient", "optimizer_state", "second_copy", "kv_cache")
 
 # Eager, and dying in every phase of the first step and of later ones. Autograd's saved tensors are counted too.
 EAGER = [
@@ -34,8 +34,11 @@ HEALTHY = ["densenet_healthy", "transformer_healthy"]
 TECHNIQUES = [
     "checkpoint_reentrant",
     "checkpoint_saved_tensors",
+    "functional_transforms",
     "captured_graph",
     "compiled_perceptron",
+    "averaged_model",
+    "copied_model",
     "generation",
     "distributed_data_parallel",
     "fully_sharded",

@@ -51,7 +51,10 @@ class Builder {
 
   // Made once and kept: not made again in the next iteration.
   bool MadeOnce(const Tensor& tensor) const {
-    if (tensor.category == Category::kParameter || tensor.category == Category::kOptimizerState) return true;
+    if (tensor.category == Category::kParameter || tensor.category == Category::kSecondCopy ||
+        tensor.category == Category::kOptimizerState) {
+      return true;
+    }
     // Lazily made buffers and workspaces; what the program lets go of at its next iteration is made again.
     return tensor.died > moment_ && tensor.category == Category::kWorkspace;
   }

@@ -7,6 +7,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
+#include "analyzer/attribute/carried.h"
+#include "analyzer/attribute/copies.h"
 #include "analyzer/attribute/fate.h"
 #include "analyzer/attribute/roles.h"
 #include "analyzer/attribute/site.h"
@@ -210,6 +212,8 @@ void Attributor::Run() {
     tensor.category = ByHabit(tensor, entry.fate);
   }
   PairLeavesWithGradients();
+  MarkSecondCopies(&timeline_);
+  MarkCarriedState(&timeline_);
 }
 
 // Weights that no module and no optimizer holds: what a backward left behind is the gradient of the tensor with the

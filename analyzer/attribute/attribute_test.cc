@@ -188,6 +188,96 @@ TEST(AttributeTest, ADeathInTheBackward) {
   EXPECT_EQ(script.Of(flowing), "temporary");
 }
 
+TEST(AttributeTest, AGradientThatHasNotArrivedIsNoneWhereOwnersSpoke) {
+  Script script;
+  const uint64_t weight = script.Parameter({16, 32});
+  script.Begin();
+  const uint64_t arrived = script.InBackward({16, 32});
+  const uint64_t on_its_way = script.InBackward({16, 32});
+  script.Refuse();
+  script.Role(Role::PARAMETER, weight, 2048, "layer.0.weight", kModel);
+  script.Role(Role::GRADIENT, arrived, 2048, "layer.0.weight", kAdam);
+  script.Attributed();
+  EXPECT_EQ(script.Of(arrived), "gradient");
+  EXPECT_EQ(script.Of(on_its_way), "temporary");
+}
+
+TEST(AttributeTest, WhatAGraphIsKnownToKeepIsAnActivationWhateverItsLikeWere) {
+  Script script;
+  for (int i = 0; i < 3; ++i) script.Free(script.Activation({8, 4096}));
+  const uint64_t kept = script.Activation({8, 4096});
+  const uint64_t held = script.Activation({8, 4096});
+  script.Refuse();
+  script.Holder(kept, "graph of loss (a scalar; local of main(), train.py:20)");
+  script.Holder(held, "hidden (local of main(), train.py:20)");
+  script.Attributed();
+  EXPECT_EQ(script.Of(kept), "activation");
+  EXPECT_EQ(script.Of(held), "temporary");
+}
+
+// A model of two layers, which an optimizer trains.
+struct Trained {
+  explicit Trained(Script* script) {
+    script->Optimizer(kAdam, "Adam", 10240, 2560);
+    for (const uint64_t weight : {script->Parameter({16, 32}), script->Parameter({32, 64})}) {
+      weights.push_back(weight);
+      script->Role(Role::PARAMETER, weight, 2048, "weight", kModel);
+      script->Role(Role::PARAMETER, weight, 2048, "weight", kAdam);
+    }
+  }
+  std::vector<uint64_t> weights;
+};
+
+TEST(AttributeTest, AModelThatNobodyTrainsIsASecondCopyOfOneWithTheSameShapes) {
+  constexpr uint64_t kAverage = 0x3000, kOther = 0x4000;
+  Script script;
+  const Trained trained(&script);
+  const uint64_t first = script.Make({kTrain}, {16, 32});
+  const uint64_t second = script.Make({kTrain}, {32, 64});
+  const uint64_t other = script.Make({kTrain}, {16, 32});
+  script.Role(Role::PARAMETER, first, 2048, "module.a", kAverage);
+  script.Role(Role::PARAMETER, second, 8192, "module.b", kAverage);
+  script.Role(Role::PARAMETER, other, 2048, "frozen", kOther);
+  script.Attributed();
+  EXPECT_EQ(script.Of(trained.weights[0]), "parameter");
+  EXPECT_EQ(script.Of(first), "second_copy");
+  EXPECT_EQ(script.Of(second), "second_copy");
+  EXPECT_EQ(script.Of(other), "parameter") << "another model that shares one shape";
+}
+
+TEST(AttributeTest, ClonesOfMostWeightsByOneLineAreASecondCopy) {
+  const FrameSpec clone{"/home/u/train.py", "main", 5};
+  const FrameSpec buffer{"/home/u/train.py", "main", 6};
+  Script script;
+  Trained trained(&script);
+  const uint64_t first = script.Make({clone}, {16, 32});
+  const uint64_t second = script.Make({clone}, {32, 64});
+  const uint64_t lone = script.Make({buffer}, {16, 32});
+  script.Attributed();
+  EXPECT_EQ(script.Of(first), "second_copy");
+  EXPECT_EQ(script.Of(second), "second_copy");
+  EXPECT_EQ(script.Of(lone), "unknown");
+}
+
+TEST(AttributeTest, WhatGrowsFromCallToCallOfAModuleIsACache) {
+  const FrameSpec keys{"/home/u/model.py", "Attention.forward", 30};
+  const FrameSpec outputs{"/home/u/model.py", "Attention.forward", 40};
+  Script script;
+  script.Phase(trace::Phase::EVAL_MODE, kModel);
+  const auto make = [&](const FrameSpec& line, const std::vector<int64_t>& shape) {
+    return script.Make({line, kTrain}, shape, {.grad_mode = false}, testing::kFloat32, kLayer);
+  };
+  std::vector<uint64_t> cache, piled;
+  for (int length = 8; length < 12; ++length) {
+    cache.push_back(make(keys, {2, length, 16}));
+    if (cache.size() > 1) script.Free(cache[cache.size() - 2]);
+    piled.push_back(make(outputs, {2, length, 16}));
+  }
+  script.Attributed();
+  EXPECT_EQ(script.Of(cache.back()), "kv_cache");
+  EXPECT_EQ(script.Of(piled.back()), "temporary") << "outputs that pile up are no cache";
+}
+
 TEST(AttributeTest, ACaughtRefusalDoesNotMakeActivationsTemporary) {
   Script script;
   const uint64_t lost = script.Activation();

@@ -59,6 +59,7 @@ std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std:
     case Category::kParameter:
     case Category::kGradient:
     case Category::kOptimizerState:
+    case Category::kSecondCopy:
       return "";
     default:
       // What is no tensor is known by what it is: "cuBLAS workspace".

@@ -10,6 +10,7 @@
 #include "analyzer/diagnose/device_sites.h"
 #include "analyzer/diagnose/gpu_use.h"
 #include "analyzer/diagnose/leak_holder.h"
+#include "analyzer/diagnose/peaks.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/replay/replay.h"
@@ -29,6 +30,8 @@ void FillCategories(const Facts& facts, report::Categories& categories) {
   categories.set_input(of(Category::kInput));
   categories.set_temporary(of(Category::kTemporary));
   categories.set_workspace(of(Category::kWorkspace));
+  categories.set_second_copy(of(Category::kSecondCopy));
+  categories.set_kv_cache(of(Category::kKvCache));
   categories.set_unknown(of(Category::kUnknown));
 }
 
@@ -221,6 +224,7 @@ Diagnosis Diagnose(const Timeline& timeline) {
     out->set_name(process.name);
     out->set_bytes(process.bytes);
   }
+  FillPeaks(d.facts, report);
   FillGpuTime(d.facts, *report.mutable_gpu_time());
   FillTrace(timeline, *report.mutable_trace());
   return d;

@@ -242,7 +242,10 @@ Outlier CompareWithEarlierBatches(const Facts& facts) {
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
     if (!in_work(tensor) || tensor.stack == 0 || tensor.layout == 0 || !before.contains(tensor.stack)) continue;
-    if (tensor.category == Category::kParameter || tensor.category == Category::kOptimizerState) continue;
+    if (tensor.category == Category::kParameter || tensor.category == Category::kSecondCopy ||
+        tensor.category == Category::kOptimizerState) {
+      continue;
+    }
     Largest& largest = now[tensor.stack];
     if (tensor.bytes > largest.bytes) largest = {tensor.bytes, tensor.layout};
     if (tensor.category == Category::kInput && tensor.bytes > input.bytes &&

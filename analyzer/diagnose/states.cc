@@ -9,7 +9,8 @@
 namespace oomtrace {
 
 bool IsParameterState(Category category) {
-  return category == Category::kParameter || category == Category::kGradient || category == Category::kOptimizerState;
+  return category == Category::kParameter || category == Category::kSecondCopy || category == Category::kGradient ||
+         category == Category::kOptimizerState;
 }
 
 double StatePerParameterByte(const std::string& type, const std::string& options) {
@@ -34,7 +35,7 @@ States CompleteStates(const Facts& facts) {
   int64_t live_gradients = 0;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
-    if (tensor.category == Category::kParameter) {
+    if (tensor.category == Category::kParameter || tensor.category == Category::kSecondCopy) {
       states.parameters += tensor.bytes;
       states.largest_parameter = std::max(states.largest_parameter, tensor.bytes);
     } else if (tensor.category == Category::kGradient) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -22,6 +23,8 @@ constexpr int kFixesShown = 4;
 constexpr int kDormantShown = 4;
 constexpr int kEvidenceShown = 4;
 constexpr int kUnknownShown = 2;
+constexpr size_t kPartsShown = 3;
+constexpr int64_t kPartShown = 50;    // of a peak's bytes, below which a category is not worth a word
 constexpr double kOwnerShare = 0.02;  // of the card, below which an owner is not worth a line
 constexpr double kTight = 0.03;       // of the card: less headroom than this is called tight
 
@@ -189,7 +192,33 @@ class Text {
     }
     Row(0, "free", d.free());
     Row(0, "total", d.total());
+    PeakBehind();
     page_.Blank();
+  }
+
+  // The largest categories of a peak, without those of which there is little.
+  static std::string Parts(const report::HighPeak& peak) {
+    std::vector<std::pair<int64_t, std::string>> parts;
+    const google::protobuf::Descriptor* type = report::Categories::descriptor();
+    for (int i = 0; i < type->field_count(); ++i) {
+      const int64_t bytes = report::Categories::GetReflection()->GetInt64(peak.categories(), type->field(i));
+      if (kPartShown * bytes > peak.bytes()) parts.emplace_back(bytes, Plain(type->field(i)->name()));
+    }
+    std::stable_sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    if (parts.size() > kPartsShown) parts.resize(kPartsShown);
+    return absl::StrJoin(parts, ", ", [](std::string* out, const auto& part) {
+      absl::StrAppend(out, part.second, " ", Bytes(part.first));
+    });
+  }
+
+  // No more than the difference can be saved by what is done about the highest peak alone.
+  void PeakBehind() {
+    if (r_.peaks_size() < 2) return;
+    const report::HighPeak& peak = r_.peaks(1);
+    const std::string times = peak.times() > 1 ? absl::StrCat(", ", peak.times(), " times") : "";
+    page_.Paragraph("  Next peak: ",
+                    absl::StrCat(Bytes(peak.bytes()), " in ", Plain(peak.phase()),
+                                 peak.site().empty() ? "" : " at " + peak.site(), times, ": ", Parts(peak), "."));
   }
 
   // "12.3 ms", of the trace's own clock.

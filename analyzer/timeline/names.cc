@@ -18,6 +18,10 @@ const char* CategoryName(Category category) {
       return "temporary";
     case Category::kWorkspace:
       return "workspace";
+    case Category::kSecondCopy:
+      return "second_copy";
+    case Category::kKvCache:
+      return "kv_cache";
     case Category::kUnknown:
       return "unknown";
   }

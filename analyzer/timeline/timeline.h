@@ -45,9 +45,11 @@ enum class Category : uint8_t {
   kInput,
   kTemporary,
   kWorkspace,
+  kSecondCopy,  // of a model's weights: a moving average, a teacher, a snapshot
+  kKvCache,
   kUnknown
 };
-inline constexpr int kCategories = 8;
+inline constexpr int kCategories = 10;
 const char* CategoryName(Category category);  // "optimizer_state"
 
 enum class PhaseKind : uint8_t { kSetUp, kForward, kBackward, kOptimizerStep, kEvaluation, kBetweenSteps };

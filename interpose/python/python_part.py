@@ -43,7 +43,7 @@ class Known:
         self.recorder = recorder
         self.shown = {}  # id -> weak reference: roots whose paths are written, before anybody owns their tensors
         self.roots = {}  # id -> (weak reference, tensors on a device when the tree was written)
-        self.optimizers = {}  # id -> [weak reference, steps, {state address: name}]
+        self.optimizers = {}  # id -> [weak reference, steps, {state address: name}, its parameters are written]
         self.scanned = False  # the collector's objects have been searched for modules
 
 
@@ -196,7 +196,7 @@ def optimizer_entry(item):
         elements = sum(parameter.numel() for parameter in parameters)
         size = sum(parameter.numel() * parameter.element_size() for parameter in parameters)
         optimizer(id(item), text(type(item).__name__), size, elements, text(options_of(item)))
-        entry = known.optimizers[id(item)] = [weakref.ref(item), 0, {}]
+        entry = known.optimizers[id(item)] = [weakref.ref(item), 0, {}, False]
     return entry
 
 
@@ -216,7 +216,8 @@ def parameter_names(parameters):
     return names
 
 
-def write_gradients(item):
+def write_gradients(item, entry):
+    """The gradients, and once what the optimizer trains: of a second copy of a model it trains nothing."""
     parameters = parameters_of(item)
     names = parameter_names(parameters)
     for root in live_roots():
@@ -224,11 +225,12 @@ def write_gradients(item):
     for number, parameter in enumerate(parameters):
         name = text(names.get(id(parameter), f"parameter {number}"))
         storage = cuda_storage(parameter)
-        if storage is not None and id(parameter) not in names:
+        if storage is not None and (not entry[3] or id(parameter) not in names):
             role(storage[0], storage[1], PARAMETER, name, id(item), storage[2])
         storage = cuda_storage(parameter.grad) if parameter.grad is not None else None
         if storage is not None:
             role(storage[0], storage[1], GRADIENT, name, id(item), storage[2])
+    entry[3] = True
 
 
 def write_lone_gradients(tensors, optimizers):
@@ -275,7 +277,7 @@ def before_step(item, *_):
     entry = optimizer_entry(item)
     phase(OPTIMIZER_STEP_BEGIN, id(item))
     if worth_a_look(entry[1]):
-        write_gradients(item)
+        write_gradients(item, entry)
 
 
 @quiet
@@ -432,8 +434,9 @@ def out_of_memory():
         write_tree(root)
     optimizers = of_kind(objects, torch.optim.Optimizer)
     for item in optimizers:
-        write_gradients(item)
-        write_states(item, optimizer_entry(item))
+        entry = optimizer_entry(item)
+        write_gradients(item, entry)
+        write_states(item, entry)
     with torch._C.DisableTorchFunctionSubclass():
         write_lone_gradients(of_kind(objects, torch.Tensor), optimizers)
     growth.died = True

@@ -103,11 +103,15 @@ class Run:
             parameters += [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients += [parameter.grad for parameter in parameters if parameter.grad is not None]
         states = [*self.states, *tensors_in([dict(optimizer.state) for optimizer in self.optimizers])]
+        copies = [*tensors_in(self.copies)]
+        for copy in self.copies:
+            if isinstance(copy, torch.nn.Module):
+                copies += [*copy.parameters(), *copy.buffers()]
         kinds = {
             "parameter": addresses(parameters),
             "optimizer_state": addresses(states),
             "gradient": addresses(gradients),
-            "copy": addresses(tensor for copy in self.copies for tensor in [*copy.parameters(), *copy.buffers()]),
+            "second_copy": addresses(copies),
             "input": addresses(tensors_in(self.inputs)),
             "kv_cache": addresses(tensors_in([vars(layer) for layer in self.caches])),
             "saved": addresses(saved.tensor for saved in Saved.living),

@@ -1,8 +1,11 @@
 #include "analyzer/attribute/attribute.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -227,10 +230,21 @@ void Attributor::PairLeavesWithGradients() {
     }
   }
   if (left_behind.empty()) return;
+  // What one statement makes anew in each step is data, whether or not gradients are asked of it.
+  std::set<std::pair<uint32_t, uint32_t>> recurring;
+  std::map<std::pair<uint32_t, uint32_t>, int64_t> first_step;
+  for (const Tensor& tensor : timeline_.tensors) {
+    const std::pair statement(Facts(tensor).site, tensor.layout);
+    if (first_step.try_emplace(statement, tensor.step).first->second != tensor.step) recurring.insert(statement);
+  }
   for (Tensor& leaf : timeline_.tensors) {
     const bool outside = leaf.phase == PhaseKind::kSetUp || leaf.phase == PhaseKind::kBetweenSteps;
     const auto gradients = left_behind.find(leaf.layout);
     if (leaf.category != Category::kUnknown || !outside || gradients == left_behind.end()) continue;
+    if (recurring.contains({Facts(leaf).site, leaf.layout})) {
+      leaf.category = Category::kInput;
+      continue;
+    }
     for (const size_t i : gradients->second) {
       Tensor& gradient = timeline_.tensors[i];
       if (gradient.born < leaf.born || gradient.born > leaf.died) continue;

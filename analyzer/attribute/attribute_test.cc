@@ -320,6 +320,22 @@ TEST(AttributeTest, WeightsThatNobodyHoldsAreKnownByTheirGradients) {
   EXPECT_EQ(script.Of(lone), "unknown") << "unknown rather than wrong";
 }
 
+TEST(AttributeTest, WhatIsMadeAnewInEachStepIsDataWhateverGradientsAreAskedOfIt) {
+  Script script;
+  uint64_t batch = 0;
+  for (int step = 0; step < 3; ++step) {
+    batch = script.Make({kTrain}, {16, 32});
+    script.Free(script.Activation());
+    script.Begin();
+    script.InBackward({16, 32});
+    script.End();
+    script.OptimizerBegins();
+    script.OptimizerEnds();
+  }
+  script.Attributed();
+  EXPECT_EQ(script.Of(batch), "input");
+}
+
 TEST(AttributeTest, TheBucketsOfDistributedDataParallelHoldGradients) {
   Script script;
   const FrameSpec reducer{"/v/site-packages/torch/nn/parallel/distributed.py", "_ddp_init_helper", 1};

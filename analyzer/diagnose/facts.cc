@@ -1,6 +1,8 @@
 #include "analyzer/diagnose/facts.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "analyzer/replay/caching_allocator.h"
 #include "analyzer/timeline/queries.h"
@@ -108,8 +110,25 @@ void Categorize(const Timeline& timeline, Facts& facts) {
 // Without a list of processes, a context beyond what CUDA and its libraries take may be somebody else's.
 constexpr int64_t kLargestContext = int64_t{3} << 29;
 
+// Bytes of unknown tensors that a Python name is known to keep, or that keeps some of those that the same statement
+// made alike: what they are for is not known, whose they are is.
+int64_t UnknownButHeld(const Facts& facts) {
+  const std::vector<Tensor>& tensors = facts.timeline->tensors;
+  std::set<std::pair<uint32_t, uint32_t>> held;  // stack and layout
+  for (const uint32_t i : facts.live) {
+    if (!tensors[i].holder.empty()) held.emplace(tensors[i].stack, tensors[i].layout);
+  }
+  int64_t bytes = 0;
+  for (const uint32_t i : facts.live) {
+    const bool unknown = tensors[i].category == Category::kUnknown;
+    if (unknown && held.contains({tensors[i].stack, tensors[i].layout})) bytes += tensors[i].bytes;
+  }
+  return bytes;
+}
+
 double ExplainedShare(const Facts& facts) {
-  int64_t unexplained = facts.category[static_cast<int>(Category::kUnknown)];
+  const int64_t unknown = facts.category[static_cast<int>(Category::kUnknown)];
+  int64_t unexplained = unknown - std::min(unknown, UnknownButHeld(facts));
   if (!facts.processes_listed) unexplained += std::max<int64_t>(0, facts.device.context() - kLargestContext);
   const int64_t used = facts.device.total() - facts.device.free();
   return used > 0 ? 1.0 - static_cast<double>(std::min(unexplained, used)) / static_cast<double>(used) : 1.0;

@@ -114,7 +114,7 @@ def checkpointed_llama(run):
 def functional_transforms(run):
     """torch.func: parameters in a dict, gradients that no .grad holds."""
     model = perceptron()
-    run.owns(model)
+    run.leaves = list(model.parameters())  # in a call they are exchanged for what torch.func wraps
     weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     run.copies = [weights]
 

@@ -55,11 +55,11 @@ bool ChunkCursor::Next() {
 ChunkCursor::Found ChunkCursor::NextInRun() {
   switch (run_.Next(&ticks_, &record_)) {
     case CompactRun::Outcome::kEvent:
-      if (!Plausible(record_)) break;
+      if (!Plausible(&record_)) break;
       record_.ticks = ticks_;
       return Found::kEvent;
     case CompactRun::Outcome::kReserved:
-      if (!Plausible(record_)) break;
+      if (!Plausible(&record_)) break;
       record_.present = 1u << kReservedField;
       NoteReserved();
       return Found::kOther;
@@ -101,7 +101,7 @@ ChunkCursor::Found ChunkCursor::NextField() {
     run_.Begin(record_.bytes);
     return Found::kOther;
   }
-  if (!DecodeFields(&record_) || !Plausible(record_) || record_.field[1] > kMostTicksApart) return undecodable();
+  if (!DecodeFields(&record_) || !Plausible(&record_) || record_.field[1] > kMostTicksApart) return undecodable();
   at_ += wire.offset();
   ticks_ += record_.field[1];
   record_.ticks = ticks_;

@@ -1,5 +1,6 @@
 #include "analyzer/read/record.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "analyzer/read/wire.h"
@@ -11,6 +12,8 @@ namespace {
 using Fields = trace::Chunk;
 
 constexpr uint64_t kMostBytes = 1ull << 48;
+// A program may ask for anything; what is beyond this is told as this much, so that sums stay in 64 bits.
+constexpr uint64_t kMostAsked = 1ull << 60;
 constexpr uint64_t kMostDevices = 256;
 constexpr uint64_t kMostId = UINT32_MAX;
 
@@ -63,6 +66,14 @@ bool AllBelow(const Record& record, uint32_t fields, uint64_t most) {
   return true;
 }
 
+constexpr uint32_t kAsked = 3;  // the bytes asked for, in both messages that can be a refusal
+
+bool IsRefusal(const Record& record) {
+  constexpr uint32_t kResult = 8;
+  return record.type == Fields::kOutOfMemoryFieldNumber ||
+         (record.type == Fields::kDeviceAllocFieldNumber && record.field[kResult] != 0);
+}
+
 }  // namespace
 
 bool DecodeFields(Record* record) {
@@ -83,10 +94,14 @@ bool DecodeFields(Record* record) {
   return wire.ok();
 }
 
-bool Plausible(const Record& record) {
-  const Meaning meaning = MeaningOf(record.type);
-  return AllBelow(record, meaning.sizes, kMostBytes) && AllBelow(record, meaning.ids, kMostId) &&
-         record.field[meaning.device] < kMostDevices;
+bool Plausible(Record* record) {
+  Meaning meaning = MeaningOf(record->type);
+  if (IsRefusal(*record)) {
+    meaning.sizes &= ~Bit(kAsked);
+    record->field[kAsked] = std::min(record->field[kAsked], kMostAsked);
+  }
+  return AllBelow(*record, meaning.sizes, kMostBytes) && AllBelow(*record, meaning.ids, kMostId) &&
+         record->field[meaning.device] < kMostDevices;
 }
 
 }  // namespace oomtrace

@@ -26,7 +26,8 @@ struct Record {
 // Fills `record` from record->bytes (type, ticks and address are the caller's). False where it does not decode.
 bool DecodeFields(Record* record);
 
-// Whether the values can be those of a device: a size beyond 2^48 bytes or a device beyond 255 is a flipped bit.
-bool Plausible(const Record& record);
+// Whether the values can be those of a device: a size beyond 2^48 bytes or a device beyond 255 is a flipped bit. What
+// was asked for and refused may be any number; beyond 2^60 it becomes 2^60.
+bool Plausible(Record* record);
 
 }  // namespace oomtrace

@@ -92,16 +92,19 @@ SIMGPU_API CUresult cuMemGetAccess(unsigned long long* flags, const CUmemLocatio
 }
 
 // What is exported is the number of the handle, in the file descriptor's place.
+// What is exported is a number that is no open descriptor, so that a program may close it.
+constexpr uintptr_t kNoDescriptor = uintptr_t{1} << 30;
+
 SIMGPU_API CUresult cuMemExportToShareableHandle(void* shareable, CUmemGenericAllocationHandle handle,
                                                  CUmemAllocationHandleType, unsigned long long) {
   if (!VirtualMemory::Get().SizeOf(handle)) return CUDA_ERROR_INVALID_VALUE;
-  *static_cast<int*>(shareable) = static_cast<int>(handle);
+  *static_cast<int*>(shareable) = static_cast<int>(handle | kNoDescriptor);
   return CUDA_SUCCESS;
 }
 
 SIMGPU_API CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle* handle, void* shareable,
                                                    CUmemAllocationHandleType) {
-  const auto exported = reinterpret_cast<uintptr_t>(shareable);
+  const auto exported = reinterpret_cast<uintptr_t>(shareable) & ~kNoDescriptor;
   const std::optional<size_t> bytes = VirtualMemory::Get().SizeOf(exported);
   if (!bytes) return CUDA_ERROR_INVALID_VALUE;
   *handle = VirtualMemory::Get().Adopt(*VirtualMemory::Get().DeviceOf(exported), *bytes);

@@ -43,6 +43,8 @@ namespace {
 
 // Rows of device memory start at multiples of this (texturePitchAlignment of every current card).
 constexpr size_t kPitch = 512;
+// More than any machine can map or pin: user space has 47 address bits.
+constexpr size_t kMostMapped = size_t{1} << 47;
 
 uintptr_t Number(cudaStream_t stream) { return reinterpret_cast<uintptr_t>(stream); }
 
@@ -91,18 +93,28 @@ SIMGPU_API cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 }
 
 SIMGPU_API cudaError_t cudaMallocPitch(void** pointer, size_t* pitch, size_t width, size_t height) {
-  *pitch = RoundUp(width, kPitch);
-  return cudaMalloc(pointer, *pitch * height);
+  size_t bytes = 0;
+  if (width > kMostMapped || __builtin_mul_overflow(*pitch = RoundUp(width, kPitch), height, &bytes)) {
+    return Return(cudaErrorMemoryAllocation);
+  }
+  return cudaMalloc(pointer, bytes);
 }
 
 SIMGPU_API cudaError_t cudaMalloc3D(cudaPitchedPtr* pitched, cudaExtent extent) {
+  if (extent.width > kMostMapped) return Return(cudaErrorMemoryAllocation);
   *pitched = {nullptr, RoundUp(extent.width, kPitch), extent.width, extent.height};
-  return cudaMalloc(&pitched->ptr, pitched->pitch * extent.height * extent.depth);
+  size_t bytes = 0;
+  if (__builtin_mul_overflow(pitched->pitch, extent.height, &bytes) ||
+      __builtin_mul_overflow(bytes, extent.depth, &bytes)) {
+    return Return(cudaErrorMemoryAllocation);
+  }
+  return cudaMalloc(&pitched->ptr, bytes);
 }
 
 SIMGPU_API cudaError_t cudaMallocManaged(void** pointer, size_t bytes, unsigned int) {
   SIMGPU_REQUIRE_CONTEXT();
   if (bytes == 0) return Return(cudaErrorInvalidValue);
+  if (bytes > kMostMapped) return Return(cudaErrorMemoryAllocation);
   // Managed memory takes device pages only when a kernel touches it, and kernels touch nothing here.
   const uintptr_t address = AddressSpace::Get().Map(bytes, MemoryKind::kManaged, Machine::current_device());
   if (address != 0) {
@@ -163,6 +175,7 @@ SIMGPU_API cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned int)
     *pointer = nullptr;
     return Return(cudaSuccess);
   }
+  if (bytes > kMostMapped) return Return(cudaErrorMemoryAllocation);
   const uintptr_t address = AddressSpace::Get().Map(bytes, MemoryKind::kPinnedHost, Machine::current_device());
   *pointer = reinterpret_cast<void*>(address);
   return Return(address == 0 ? cudaErrorMemoryAllocation : cudaSuccess);
@@ -180,6 +193,7 @@ SIMGPU_API cudaError_t cudaFreeHost(void* pointer) {
 
 SIMGPU_API cudaError_t cudaHostRegister(void* pointer, size_t bytes, unsigned int) {
   SIMGPU_REQUIRE_CONTEXT();
+  if (bytes == 0 || bytes > kMostMapped) return Return(cudaErrorInvalidValue);
   const bool fresh =
       AddressSpace::Get().Register(reinterpret_cast<uintptr_t>(pointer), bytes, Machine::current_device());
   return Return(fresh ? cudaSuccess : cudaErrorHostMemoryAlreadyRegistered);

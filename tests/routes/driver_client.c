@@ -211,7 +211,7 @@ static void Wrong(void) {
   CUresult (*release)(CUdeviceptr) = (CUresult(*)(CUdeviceptr))Get("cuMemFree_v2", "cuMemFree");
   CUresult (*unmap)(CUdeviceptr, size_t) = (CUresult(*)(CUdeviceptr, size_t))Get("cuMemUnmap", "cuMemUnmap");
   printf("no bytes: %d\n", (int)allocate(&address, 0));
-  printf("too many: %d\n", (int)allocate(&address, (size_t)1 << 46));
+  printf("too many: %d\n", (int)allocate(&address, ~(size_t)0 >> 1));
   printf("unknown free: %d\n", (int)release(0x123456789000ull));
   printf("free of nothing: %d\n", (int)release(0));
   size_t total = 0;

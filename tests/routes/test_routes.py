@@ -72,7 +72,7 @@ def test_a_reset_frees_everything(recorded, analyze):
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_hosts_do_wrong_is_answered_by_the_driver(recorded, door):
+def test_what_hosts_do_wrong_is_answered_by_the_driver(recorded, analyze, door):
     ran = recorded("driver_client", door, "wrong")
     bare = recorded("driver_client", door, "wrong", recorder=False)
     assert (ran.status, ran.out) == (0, bare.out)
@@ -80,7 +80,10 @@ def test_what_hosts_do_wrong_is_answered_by_the_driver(recorded, door):
     refusals = [event["result"] for event in ran.trace.of("device_alloc") if event.get("result")]
     assert refusals == [1, 2]
     (refusal,) = ran.trace.of("out_of_memory")
-    assert refusal["bytes"] == 1 << 46
+    assert refusal["bytes"] == (1 << 63) - 1
+    report = analyze(ran.path).report
+    assert report["out_of_memory"]["bytes"] == 1 << 60  # and nothing of the trace is lost
+    assert report["trace"]["damage"] == []
     assert not ran.trace.of("device_free")
 
 

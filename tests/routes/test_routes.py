@@ -82,7 +82,6 @@ def test_what_hosts_do_wrong_is_answered_by_the_driver(recorded, analyze, door):
     (refusal,) = ran.trace.of("out_of_memory")
     assert refusal["bytes"] == (1 << 63) - 1
     report = analyze(ran.path).report
-    assert report["out_of_memory"]["bytes"] == 1 << 60  # and nothing of the trace is lost
     assert report["trace"]["damage"] == []
     assert not ran.trace.of("device_free")
 

@@ -1,5 +1,7 @@
 #include "cli/recorded_run.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <optional>
 
@@ -51,6 +53,17 @@ void PointAtTrace(const Outcome& outcome, const std::vector<fs::path>& traces) {
 // A job that left no trace touched no CUDA memory. Where it failed, the reason may be the interpreter's PyTorch or a
 // machine without a GPU.
 void ExplainMissingTrace(const RecordedRun& run, const std::string& command, bool failed) {
+  // Where the trace should have gone decides first: of a job whose trace could not be made nothing is known.
+  const std::string folder = run.environment.Get("OOMTRACE_DIR"), file = run.environment.Get("OOMTRACE_FILE");
+  if (file.empty() && !folder.empty() && access(folder.c_str(), W_OK | X_OK) != 0) {
+    std::fprintf(stderr, "oomtrace: nothing was recorded: OOMTRACE_DIR=%s is no folder that can be written to\n",
+                 folder.c_str());
+    return;
+  }
+  if (!file.empty() && run.output.empty()) {
+    std::fprintf(stderr, "oomtrace: no new trace was found; OOMTRACE_FILE=%s says where it goes\n", file.c_str());
+    return;
+  }
   const std::string interpreter = InterpreterOf(command, run.environment);
   if (interpreter.empty()) return;
   if (!failed) {

@@ -5,9 +5,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "analyzer/advise/fixes.h"
 #include "analyzer/advise/guard.h"
 #include "analyzer/diagnose/device_sites.h"
+#include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
 namespace {
@@ -62,6 +65,26 @@ void DropHopeless(Advisor& a) {
   });
 }
 
+// Why there is nothing to type or edit.
+std::string WhyNone(const Advisor& a, const std::vector<report::Fix>& dropped) {
+  const Facts& facts = a.facts();
+  if (facts.refused > a.predictor().capacity()) {
+    return absl::StrCat("what was asked for at ", a.Where(), ", ", Bytes(facts.refused),
+                        ", is by itself more than the ", Bytes(a.predictor().capacity()),
+                        " that this process can have. It has to be made smaller, in pieces, or on the CPU.");
+  }
+  const int64_t missing = facts.need() - a.predictor().capacity();
+  std::string why = absl::StrCat(
+      "the request at ", a.Where(), " came on top of ", Bytes(facts.device.tensors()), " in tensors (",
+      missing > 0 ? absl::StrCat(Bytes(missing), " too much") : "enough room", missing > 0 ? ")" : ", but in pieces)",
+      ", and the trace does not show which of them the program could do without.");
+  if (dropped.empty()) return why;
+  std::vector<std::string> tried;
+  for (const report::Fix& fix : dropped)
+    tried.push_back(absl::StrCat(fix.title(), " (", Bytes(-fix.headroom()), " too much)"));
+  return absl::StrCat(why, " Far from enough: ", absl::StrJoin(tried, "; "), ".");
+}
+
 // The order of equal fit: a setting, a flag, an edit, somebody else's processes.
 int Effort(const report::Fix& fix) {
   static const std::vector<std::string> kOrder = {"detach",
@@ -112,7 +135,9 @@ void Advise(Diagnosis& diagnosis) {
   Advisor advisor(diagnosis);
   Collect(advisor);
   ApplyFloors(advisor);
+  const std::vector<report::Fix> before = advisor.fixes();
   DropHopeless(advisor);
+  if (advisor.fixes().empty() && advisor.facts().oom) diagnosis.report.set_no_fix(WhyNone(advisor, before));
   Rank(advisor);
   for (report::Fix& fix : advisor.fixes()) *diagnosis.report.add_fixes() = std::move(fix);
 }

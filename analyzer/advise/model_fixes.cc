@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -33,26 +34,38 @@ void Checkpoint(Advisor& a) {
         a.Less(saving), "about a third more time for each step");
 }
 
+// One of the new statements, the one that makes most first: what it makes goes to the CPU, and the rest has to fit.
 void MoveLateAllocation(Advisor& a) {
   const NewlyMade made = FindNewlyMade(a.facts());
-  if (made.example < 0) return;
-  const Tensor& example = a.t().tensors[static_cast<size_t>(made.example)];
-  // Without it training is what it was while it was stable, which is on record.
-  int64_t before = 0;
-  for (const Sample& sample : a.t().samples) {
-    if (sample.time >= example.born) break;
-    before = std::max(before, sample.reserved);
+  const Timeline& t = a.t();
+  const OutOfMemory& oom = *a.facts().oom;
+  std::vector<uint32_t> stacks;
+  if (made.example >= 0) stacks.push_back(t.tensors[static_cast<size_t>(made.example)].stack);
+  // What no card could hold is no copy that was put on the wrong device.
+  if (made.refused && a.facts().refused <= a.predictor().capacity()) stacks.push_back(oom.stack);
+  if (stacks.size() == 2 && a.facts().refused >= made.statement) std::swap(stacks[0], stacks[1]);
+  Prediction best;
+  std::string place;
+  for (const uint32_t stack : stacks) {
+    const Frame site = SiteOf(t, stack);
+    const auto of_statement = [&](uint32_t other) {
+      const Frame frame = SiteOf(t, other);
+      return other != 0 && frame.file == site.file && frame.line == site.line;
+    };
+    const Prediction p = a.predictor().Without([&](const Tensor& tensor) { return of_statement(tensor.stack); },
+                                               made.refused && of_statement(oom.stack));
+    if (!place.empty() && !p.fits) continue;
+    best = p;
+    place = ShortSite(site);
+    if (p.fits) break;
   }
-  Prediction p;
-  p.reserved = before;
-  p.headroom = a.predictor().capacity() - p.reserved;
-  p.fits = p.headroom >= 0;
+  if (place.empty()) return;
   a.Add("off_device", "Make the one-off copy off the GPU",
         absl::StrCat(
-            "at ", ShortSite(SiteOf(a.t(), example.stack)),
+            "at ", place,
             ", build it on the CPU (of a model: a second one made there, filled by load_state_dict; of a tensor: "
             "tensor.detach().cpu(); of a file: map_location=\"cpu\")"),
-        p, "a copy over the bus, once");
+        best, "a copy over the bus, once");
 }
 
 }  // namespace oomtrace

@@ -11,7 +11,7 @@ namespace oomtrace {
 void FreeOthers(Advisor& a) {
   const int64_t others = a.facts().device.other_processes();
   if (!a.Worth(others)) return;
-  const Prediction p = a.predictor().TrainingWithMore(others);
+  const Prediction p = a.predictor().TrainingWithin(a.facts().WithinLimit(a.facts().available_on_device() + others));
   if (!p.fits && a.d().pattern.name != "other_process") return;
   std::vector<std::string> names;
   for (const GpuProcess& process : a.t().gpu_processes) {
@@ -32,10 +32,14 @@ void FreeOthers(Advisor& a) {
 
 void RaiseLimit(Advisor& a) {
   if (!a.Has("memory_limit")) return;
-  Prediction p;
-  p.reserved = a.killed_at();
-  p.headroom = a.facts().device.free() - a.facts().requested;
-  p.fits = p.headroom >= 0;
+  Prediction p = a.predictor().TrainingWithin(a.facts().available_on_device());
+  if (!a.predictor().replayable()) {
+    // What was asked for last is served; whether the iteration needs more after it is not on record.
+    p = Prediction();
+    p.reserved = a.killed_at();
+    p.headroom = a.facts().device.free() - a.facts().requested;
+    p.fits = p.headroom >= 0;
+  }
   a.Add("raise_memory_limit", "Raise the process's memory limit",
         "raise or remove torch.cuda.set_per_process_memory_fraction: the device itself had room", p,
         "less for other processes");

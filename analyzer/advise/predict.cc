@@ -22,8 +22,7 @@ Predictor::Predictor(const Diagnosis& diagnosis)
       carriers_(*diagnosis.facts.timeline, batch_),
       states_(CompleteStates(diagnosis.facts)),
       recorded_(RecordedConfig(*diagnosis.facts.timeline)) {
-  const report::DeviceTable& device = d_.facts.device;
-  capacity_ = device.tensors() + device.cache() + device.free();
+  capacity_ = d_.facts.available();
   const bool training_death = d_.pattern.name != "eval_spike";
   if (d_.facts.oom && HasWholeIteration(d_.facts) && training_death && d_.pattern.name != "batch_outlier") {
     const Prediction again = Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity_);
@@ -72,10 +71,45 @@ Prediction Predictor::Training(int64_t micro_batch, bool expandable) const {
   return Of(states_.total() + demand_.fixed + std::llround(ratio * static_cast<double>(demand_.carrying)), expandable);
 }
 
-Prediction Predictor::TrainingWithMore(int64_t more) const {
-  if (replayable_) return Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity_ + more);
+Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const {
+  const Timeline& t = *d_.facts.timeline;
+  constexpr uint32_t kRefused = 1u << 31;  // no tensor's index
+  const auto run = [&](bool whole) {
+    std::vector<StreamOp> stream;
+    for (const TimedOp& op : RecordedStream(t)) {
+      if (op.time > d_.facts.moment) break;
+      const Tensor& tensor = t.tensors[op.tensor];
+      if (whole || !left_out(tensor)) stream.push_back({op.tensor, op.free ? 0 : tensor.bytes});
+    }
+    if (whole || !refused_too) stream.push_back({kRefused, d_.facts.refused});
+    AllocatorConfig config = recorded_;
+    config.capacity = capacity_;
+    return RunStream(stream, config);
+  };
+  Prediction p;
+  if (!run(/*whole=*/true).fits) {
+    const ReplayResult result = run(/*whole=*/false);
+    p.basis = "replayed";
+    p.reserved = result.peak_reserved;
+    p.allocated = result.peak_allocated;
+    p.fits = result.fits;
+    p.headroom = result.fits ? capacity_ - p.reserved : std::min(capacity_ - p.reserved, -result.refused);
+    return p;
+  }
+  // The model does not show what killed it: then no piece of the cache is counted on.
+  p.reserved = d_.facts.device.tensors() + d_.facts.device.cache() + (refused_too ? 0 : d_.facts.requested);
+  for (const uint32_t i : d_.facts.live) {
+    if (left_out(t.tensors[i])) p.reserved -= t.tensors[i].bytes;
+  }
+  p.headroom = capacity_ - p.reserved;
+  p.fits = p.headroom >= 0;
+  return p;
+}
+
+Prediction Predictor::TrainingWithin(int64_t capacity) const {
+  if (replayable_) return Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity);
   Prediction p = Training(batch_.size, expandable_recorded());
-  p.headroom += more;
+  p.headroom += capacity - capacity_;
   p.fits = p.headroom >= 0;
   return p;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -29,7 +30,7 @@ class Predictor {
   const BatchCarriers& carriers() const { return carriers_; }
   const States& states() const { return states_; }
   const Demand& demand() const { return demand_; }
-  // Device bytes that PyTorch's allocator can have.
+  // Bytes that PyTorch's allocator can have: of the device, and under a limit of its own.
   int64_t capacity() const { return capacity_; }
   bool expandable_recorded() const { return recorded_.expandable_segments; }
   // Whether an earlier iteration speaks for the one that died: it does where a whole one is on record and, run once
@@ -43,8 +44,10 @@ class Predictor {
   Prediction Evaluation(int64_t size) const;
   // A peak of `tensors` bytes in tensors.
   Prediction Of(int64_t tensors, bool expandable) const;
-  // The same with `more` bytes of capacity.
-  Prediction TrainingWithMore(int64_t more) const;
+  // The run as it was up to the death, what did not fit included, without the tensors that `left_out` tells.
+  Prediction Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const;
+  // Training as it is, where `capacity` bytes can be had.
+  Prediction TrainingWithin(int64_t capacity) const;
 
  private:
   Prediction Replayed(int64_t micro_batch, bool expandable, int64_t capacity) const;

@@ -18,21 +18,50 @@ const std::vector<int64_t>& ShapeOf(const Timeline& timeline, const Tensor& tens
   return timeline.layouts[tensor.layout].shape;
 }
 
+// A batch made on the device by a program that dies in its first layer: no module has read it yet, and only the shape
+// of what that layer asked for says what it is.
+class UnreadBatch {
+ public:
+  UnreadBatch(const Timeline& timeline, int64_t moment) : timeline_(timeline), moment_(moment) {
+    for (const OutOfMemory& refusal : timeline.out_of_memory) {
+      if (refusal.time != moment || refusal.layout == 0) continue;
+      const std::vector<int64_t>& shape = timeline.layouts[refusal.layout].shape;
+      const bool in_model = refusal.phase == PhaseKind::kForward || refusal.phase == PhaseKind::kEvaluation;
+      if (in_model && shape.size() > 1) leading_ = shape[0];
+    }
+  }
+  bool Is(const Tensor& tensor) const {
+    if (leading_ <= 1 || tensor.category != Category::kUnknown || tensor.died <= moment_) return false;
+    const std::vector<int64_t>& shape = ShapeOf(timeline_, tensor);
+    return shape.size() > 1 && shape[0] == leading_;
+  }
+
+ private:
+  const Timeline& timeline_;
+  int64_t moment_;
+  int64_t leading_ = 0;
+};
+
 Batch FromInputs(const Timeline& timeline, int64_t moment) {
   std::map<int64_t, int64_t> votes;
   Batch batch;
   int64_t largest = 0;
   int others = 0;
+  const UnreadBatch unread(timeline, moment);
+  const Tensor* newest = nullptr;
   for (auto it = timeline.tensors.rbegin(); it != timeline.tensors.rend(); ++it) {
     const Tensor& tensor = *it;
     if (tensor.born > moment || tensor.device != timeline.device || tensor.layout == 0) continue;
-    const bool input =
-        tensor.category == Category::kInput || (tensor.host_copied && tensor.category == Category::kUnknown);
+    const bool input = tensor.category == Category::kInput ||
+                       (tensor.host_copied && tensor.category == Category::kUnknown) || unread.Is(tensor);
     const std::vector<int64_t>& shape = ShapeOf(timeline, tensor);
     if (!input || shape.empty() || (shape.size() == 1 && shape[0] == 1)) {
       if (!batch.input.empty() && ++others > kBetweenBatches) break;
       continue;
     }
+    // A small model makes few tensors between two batches: the turn of the loop tells them apart, too.
+    if (newest == nullptr) newest = &tensor;
+    if (tensor.step != newest->step || tensor.micro_batch != newest->micro_batch) break;
     others = 0;
     // A matrix of inputs says more about the batch than a vector, whose length may be anything.
     votes[shape[0]] += shape.size() > 1 ? 3 : 1;

@@ -89,8 +89,9 @@ class Ranking {
     if (facts_.refused > facts_.available()) {
       Add("single_allocation_exceeds_card", "one tensor is larger than all the memory this process can have", 0.96);
     }
-    if (facts_.oom->from_caching_allocator && facts_.device.free() > facts_.requested + (int64_t{64} << 20)) {
-      Add("memory_limit", "the process runs under a memory limit (set_per_process_memory_fraction)", 0.8);
+    if (facts_.refused_by_limit) {
+      Add("memory_limit", "the process runs under a memory limit (set_per_process_memory_fraction)",
+          facts_.memory_limit_known ? 0.95 : 0.8);
     }
     int64_t logits = logits_.Is(facts_.oom->layout) ? facts_.refused : 0;
     int64_t attention = IsScores(facts_.oom->layout) ? facts_.refused : 0;

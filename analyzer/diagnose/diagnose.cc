@@ -150,6 +150,10 @@ std::vector<std::string> Unknowns(const Facts& facts) {
 std::string Summary(const Diagnosis& d) {
   const Facts& facts = d.facts;
   if (!facts.oom) {
+    if (SaysNothing(*facts.timeline)) {
+      return absl::StrCat("Not enough was recorded to say how it went: ", Count(facts.timeline->events, "event"),
+                          " in the trace, ", facts.timeline->dropped, " dropped.");
+    }
     const bool cut = !facts.timeline->damage.empty() && !facts.timeline->exited;
     return absl::StrCat(cut ? "How it ended is not in what is left of the trace; until there: peak " : "Healthy: peak ",
                         Bytes(facts.peak), " in tensors, ", Bytes(facts.peak_reserved), " reserved, of ",

@@ -89,6 +89,20 @@ void FillDevice(const Timeline& timeline, Facts& facts) {
   device.set_free(use.free);
 }
 
+// The allocator had been refused nothing by the device if that had this much more than the request needs.
+constexpr int64_t kFreeBeyondDoubt = int64_t{64} << 20;
+
+void FindMemoryLimit(Facts& facts) {
+  if (!facts.oom) return;
+  facts.memory_limit = facts.oom->limit;
+  facts.memory_limit_known = facts.memory_limit > 0;
+  if (!facts.oom->from_caching_allocator) return;
+  const int64_t reserved = facts.device.tensors() + facts.device.cache();
+  facts.refused_by_limit = facts.memory_limit_known ? reserved + facts.requested > facts.memory_limit
+                                                    : facts.device.free() > facts.requested + kFreeBeyondDoubt;
+  if (facts.refused_by_limit && !facts.memory_limit_known) facts.memory_limit = std::max(reserved, facts.peak_reserved);
+}
+
 // Blocks that the trace lost are counted by the allocator but have no record: they are the unknown. Records whose free
 // was lost are more than the allocator counts: they are taken from the unknown, then from the others.
 void Categorize(const Timeline& timeline, Facts& facts) {
@@ -186,6 +200,7 @@ Facts GatherFacts(const Timeline& timeline) {
   FindSteadiness(timeline, facts);
   facts.processes_listed = !timeline.gpu_processes.empty();
   FillDevice(timeline, facts);
+  FindMemoryLimit(facts);
   Categorize(timeline, facts);
   facts.device.set_explained_share(ExplainedShare(facts));
   return facts;

@@ -33,13 +33,17 @@ struct Facts {
   int64_t category[kCategories] = {};  // bytes of `live`; adds up to device.tensors
   std::vector<std::string> notes;      // what the table could not make add up by itself
   bool processes_listed = false;       // NVML named the processes on the device
+  // Bytes that PyTorch's allocator may reserve (set_per_process_memory_fraction), 0: no limit below the device's. Where
+  // the trace does not name it but a refusal shows it, the highest that was reserved: the limit is that or more.
+  int64_t memory_limit = 0;
+  bool memory_limit_known = false;
+  bool refused_by_limit = false;  // the device was not asked
 
   int64_t need() const { return device.tensors() + refused; }
-  // What PyTorch's allocator could have had of the device, in all.
-  int64_t available() const {
-    const int64_t device_has = device.tensors() + device.cache() + device.free();
-    return oom != nullptr && oom->limit > 0 ? std::min(oom->limit, device_has) : device_has;
-  }
+  // What PyTorch's allocator could have had, in all: of the device, and under its own limit, which may be lower.
+  int64_t available_on_device() const { return device.tensors() + device.cache() + device.free(); }
+  int64_t available() const { return WithinLimit(available_on_device()); }
+  int64_t WithinLimit(int64_t bytes) const { return memory_limit > 0 && memory_limit < bytes ? memory_limit : bytes; }
 };
 
 Facts GatherFacts(const Timeline& timeline);

@@ -36,7 +36,8 @@ NewlyMade FindNewlyMade(const Facts& facts) {
     made.count = statement.count;
     made.example = statement.example;
   }
-  if (facts.oom->stack != 0 && !first_seen.contains(facts.oom->stack)) made.bytes += facts.refused;
+  made.refused = facts.oom->stack != 0 && !first_seen.contains(facts.oom->stack);
+  if (made.refused) made.bytes += facts.refused;
   return made;
 }
 

@@ -12,6 +12,7 @@ struct NewlyMade {
   int64_t statement = 0;  // bytes made by the one statement that made most
   int64_t count = 0;      // its tensors
   int64_t example = -1;   // the largest of them, an index into Timeline::tensors; -1: none is alive
+  bool refused = false;   // the line that asked for what did not fit is new, too
 };
 
 NewlyMade FindNewlyMade(const Facts& facts);

@@ -66,6 +66,7 @@ Pattern LeakPattern(const Facts& facts, const Leak& leak) {
 }
 
 bool OthersDecide(const Facts& facts) {
+  if (facts.refused_by_limit) return false;
   const int64_t others = facts.device.other_processes();
   const int64_t own = facts.device.total() - facts.device.free() - others;
   const int64_t short_of = facts.requested - facts.device.free();
@@ -75,6 +76,7 @@ bool OthersDecide(const Facts& facts) {
 
 // After training ran steadily: this process needs no more than before, but the device had less left for it.
 bool OthersGrew(const Facts& facts, int64_t earlier_peak) {
+  if (facts.refused_by_limit) return false;
   const int64_t short_of = facts.requested - facts.device.free() - Unallocated(facts);
   return facts.need() <= earlier_peak && facts.device.other_processes() > 0 &&
          facts.device.tensors() + facts.device.cache() + facts.requested <= facts.peak_reserved &&
@@ -88,9 +90,11 @@ void AddRequest(const Facts& facts, Pattern& p) {
                                   : absl::StrCat("The request was ", Bytes(facts.requested));
   p.evidence.push_back(absl::StrCat(request, "; the device had ", Bytes(facts.device.free()), " free and ",
                                     Bytes(Unallocated(facts)), " sat in PyTorch's cache unused."));
-  if (facts.oom->limit > 0) {
-    p.evidence.push_back(absl::StrCat("The device did not refuse: the program allows itself ", Bytes(facts.oom->limit),
-                                      " of it (torch.cuda.set_per_process_memory_fraction)."));
+  if (facts.refused_by_limit) {
+    p.evidence.push_back(
+        absl::StrCat("PyTorch may reserve ", facts.memory_limit_known ? "" : "little more than ",
+                     Bytes(facts.memory_limit), " in this process (set_per_process_memory_fraction), and held ",
+                     Bytes(facts.device.tensors() + facts.device.cache()), ": it did not ask the device."));
   }
 }
 
@@ -184,11 +188,14 @@ Pattern LateDeath(const Facts& facts, int64_t earlier_peak) {
   p.evidence.push_back(absl::StrCat("Training had been stable for ", Count(facts.steps, facts.step_noun),
                                     ", with at most ", Bytes(earlier_peak), " in tensors; now it needs ",
                                     Bytes(facts.need()), "."));
-  if (made.example >= 0) {
+  if (made.example >= 0 && 2 * made.statement >= made.bytes) {
     p.evidence.push_back(absl::StrCat(Count(made.count, "tensor"), " of ", Bytes(made.statement), " in all ",
                                       made.count == 1 ? "was" : "were", " made at ",
                                       ShortSite(SiteOf(t, t.tensors[static_cast<size_t>(made.example)].stack)),
                                       ", which had not run before."));
+  } else if (made.refused && 2 * facts.refused >= made.bytes) {
+    p.evidence.push_back(absl::StrCat("The ", Bytes(facts.refused), " were asked for at ",
+                                      ShortSite(SiteOf(t, facts.oom->stack)), ", which had not run before."));
   } else if (made.bytes > 0) {
     p.evidence.push_back(absl::StrCat(Bytes(made.bytes), " of that were made by lines that had not run before."));
   }
@@ -198,9 +205,18 @@ Pattern LateDeath(const Facts& facts, int64_t earlier_peak) {
 
 Pattern Healthy(const Facts& facts, const Leak& leak) {
   const Timeline& t = *facts.timeline;
+  if (SaysNothing(t)) {
+    return {
+        "healthy",
+        0,
+        {"The trace holds no events, or has lost more of them than it holds: whether an allocation failed is not in "
+         "it. Usual reasons are a disk or quota that was full, or a killed job; record again with OOMTRACE_DIR in a "
+         "folder with more room (and OOMTRACE_BUDGET for less of it)."}};
+  }
   Pattern p{"healthy", !t.damage.empty() ? 0.5 : t.dropped == 0 ? 0.97 : 0.8, {}};
-  const int64_t margin = facts.device.total() - facts.device.context() - facts.device.other_processes() -
-                         facts.device.other() - facts.peak_reserved;
+  const int64_t margin = facts.WithinLimit(facts.device.total() - facts.device.context() -
+                                           facts.device.other_processes() - facts.device.other()) -
+                         facts.peak_reserved;
   p.evidence.push_back(absl::StrCat("No allocation failed for good in ", Count(facts.steps, facts.step_noun), "."));
   p.evidence.push_back(absl::StrCat("Tensors peaked at ", Bytes(facts.peak), " and PyTorch reserved at most ",
                                     Bytes(facts.peak_reserved), ", which left ", Bytes(margin), " of the device."));
@@ -217,6 +233,11 @@ Pattern Healthy(const Facts& facts, const Leak& leak) {
 }
 
 }  // namespace
+
+bool SaysNothing(const Timeline& timeline) {
+  return timeline.events == 0 ? timeline.tensors.empty() && timeline.device_allocations.empty()
+                              : timeline.dropped > timeline.events;
+}
 
 Outlier CompareWithEarlierBatches(const Facts& facts) {
   const Timeline& t = *facts.timeline;

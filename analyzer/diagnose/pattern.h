@@ -18,6 +18,9 @@ struct Pattern {
 
 Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& kept);
 
+// Whether so little of the run is in the trace that not even its peak can be told: no events, or more lost than there.
+bool SaysNothing(const Timeline& timeline);
+
 // How much larger the batch in work is than any before it, made by the same lines. 0: nothing to compare with.
 struct Outlier {
   double ratio = 0;

@@ -134,6 +134,20 @@ TEST(Pattern, ALittleHeldByOthersIsNotTheVerdict) {
   EXPECT_TRUE(HasCause(d.report, "other_process_memory"));
 }
 
+// A full disk: what is not in the trace may have been anything.
+TEST(Pattern, ATraceThatLostMostOfTheRunIsNotCalledHealthy) {
+  TrainingRun run;
+  run.Iteration();
+  run.raw().events = 10;
+  run.raw().dropped = 5000;
+  const Diagnosis lost = Diagnose(run.timeline());
+  EXPECT_EQ(lost.report.confidence(), 0);
+  EXPECT_EQ(lost.report.summary().find("Healthy"), std::string::npos) << lost.report.summary();
+  EXPECT_NE(lost.report.evidence(0).find("OOMTRACE_DIR"), std::string::npos);
+  const Diagnosis empty = Diagnose(Timeline());
+  EXPECT_EQ(empty.report.summary().find("Healthy"), std::string::npos) << empty.report.summary();
+}
+
 TEST(Pattern, SurvivedRunsAreHealthyAndWarnOfALeak) {
   TrainingRun run;
   for (int step = 0; step < 10; ++step) run.Iteration();

@@ -109,8 +109,9 @@ class Text {
   }
 
   void Why() {
-    page_.Heading(
-        absl::StrCat("Why: ", Plain(r_.pattern()), absl::StrFormat(" (%.0f %% sure)", r_.confidence() * 100)));
+    page_.Heading(r_.confidence() == 0 ? std::string("Why: not known")
+                                       : absl::StrCat("Why: ", Plain(r_.pattern()),
+                                                      absl::StrFormat(" (%.0f %% sure)", r_.confidence() * 100)));
     for (int i = 0; i < r_.evidence_size(); ++i) {
       const bool fidelity = i + 1 == r_.evidence_size();
       if (i < kEvidenceShown || fidelity) page_.Paragraph("  - ", r_.evidence(i));
@@ -258,8 +259,9 @@ class Text {
   }
 
   void Change() {
-    if (r_.fixes_size() == 0) return;
+    if (r_.fixes_size() == 0 && r_.no_fix().empty()) return;
     page_.Heading("What to change");
+    if (!r_.no_fix().empty()) page_.Paragraph("  ", absl::StrCat("No change is known that would do: ", r_.no_fix()));
     // Where something helps by itself, what does not is one line.
     const bool one_fits = std::any_of(r_.fixes().begin(), r_.fixes().end(), [](const auto& fix) { return fix.fits(); });
     std::vector<std::string> not_enough;

@@ -26,6 +26,9 @@ class Advisor {
 
   // Whether the report names the cause.
   bool Has(const char* cause) const;
+  // Whether the allocator's model reproduced the run, as far as there was anything to compare: only then is it known
+  // what other settings give.
+  bool KnowsAllocator() const;
   // Whether a saving is large enough for an entry.
   bool Worth(int64_t saving) const;
   // Whether parameters, gradients and optimizer state alone need more than this process can have: then no batch helps.

@@ -109,7 +109,7 @@ void ShrinkMicroBatch(Advisor& a) {
     plain = size;
     break;
   }
-  if (expandable || a.predictor().Training(batch, true).fits) return;
+  if (!a.KnowsAllocator() || expandable || a.predictor().Training(batch, true).fits) return;
   for (const int64_t size : sizes) {
     if (size <= plain) break;
     const Prediction p = a.predictor().Training(size, true);
@@ -121,7 +121,7 @@ void ShrinkMicroBatch(Advisor& a) {
 }
 
 void GrowSegments(Advisor& a) {
-  if (a.predictor().expandable_recorded()) return;
+  if (!a.KnowsAllocator() || a.predictor().expandable_recorded()) return;
   const Prediction p = a.predictor().Training(std::max<int64_t>(a.predictor().batch().size, 1), true);
   const bool much_cache = a.Worth(a.facts().device.cache()) && a.Has("fragmentation");
   if (!p.fits && !much_cache) return;

@@ -168,12 +168,15 @@ std::string Summary(const Diagnosis& d) {
                       ", ", Bytes(facts.refused), ", did not fit.");
 }
 
-void AddFidelity(const Timeline& timeline, report::Report& report) {
-  const Fidelity fidelity = CheckFidelity(timeline);
-  if (fidelity.of > 0) {
-    report.add_evidence(absl::StrCat("Replay fidelity: ", fidelity.matched, " of ", fidelity.of,
-                                     " device allocations reproduced by the allocator model."));
-  }
+// What the allocator's model is worth here: an evidence, and an unknown where it does not hold.
+void AddFidelity(const Fidelity& fidelity, report::Report& report) {
+  if (fidelity.of == 0) return;
+  report.add_evidence(absl::StrCat("Replay fidelity: ", fidelity.matched, " of ", fidelity.of,
+                                   " device allocations reproduced by the allocator model."));
+  if (fidelity.Holds()) return;
+  report.add_unknown(
+      "What other settings of PyTorch's allocator would give: the model of it did not reproduce this run (it knows "
+      "neither private pools, of MemPool and CUDA graphs, nor several streams, nor what is missing from a trace).");
 }
 
 void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
@@ -217,7 +220,8 @@ Diagnosis Diagnose(const Timeline& timeline) {
     DiagnoseTraining(timeline, d);
   }
   for (const std::string& sentence : d.pattern.evidence) report.add_evidence(sentence);
-  AddFidelity(timeline, report);
+  if (UsesCachingAllocator(timeline)) d.fidelity = CheckFidelity(timeline);
+  AddFidelity(d.fidelity, report);
   for (const std::string& sentence : Unknowns(d.facts)) report.add_unknown(sentence);
   for (report::Owner& owner : FindOwners(d.facts, kOwnersReported)) *report.add_owners() = std::move(owner);
   AddDeviceOwners(timeline, d.facts, kDeviceOwnersReported, &report);

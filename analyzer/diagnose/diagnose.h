@@ -5,6 +5,7 @@
 #include "analyzer/diagnose/kept_outputs.h"
 #include "analyzer/diagnose/leak.h"
 #include "analyzer/diagnose/pattern.h"
+#include "analyzer/replay/replay.h"
 
 namespace oomtrace {
 
@@ -14,6 +15,7 @@ struct Diagnosis {
   Leak leak;
   KeptOutputs kept;
   Pattern pattern;
+  Fidelity fidelity;  // of == 0 where the model does not apply
   report::Report report;
 };
 

@@ -142,6 +142,18 @@ Timeline TwoTensors(int64_t segment_bytes) {
   return timeline;
 }
 
+TEST(Replay, OtherAllocatorsAreNotModelled) {
+  Timeline timeline;
+  EXPECT_TRUE(UsesCachingAllocator(timeline));
+  for (const char* setting : {"PYTORCH_CUDA_ALLOC_CONF=max_split_size_mb:64,backend:cudaMallocAsync",
+                              "PYTORCH_ALLOC_CONF=backend:cudaMallocAsync", "PYTORCH_NO_CUDA_MEMORY_CACHING=1"}) {
+    timeline.process.environment = {"RANK=0", setting};
+    EXPECT_FALSE(UsesCachingAllocator(timeline)) << setting;
+  }
+  timeline.process.environment = {"PYTORCH_ALLOC_CONF=expandable_segments:True"};
+  EXPECT_TRUE(UsesCachingAllocator(timeline));
+}
+
 TEST(Replay, FidelityCountsWhatDiffers) {
   EXPECT_TRUE(CheckFidelity(TwoTensors(40 * kMiB)).Holds());
   const Fidelity wrong = CheckFidelity(TwoTensors(42 * kMiB));

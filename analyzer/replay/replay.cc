@@ -1,6 +1,7 @@
 #include "analyzer/replay/replay.h"
 
 #include <algorithm>
+#include <string>
 #include <unordered_map>
 
 #include "absl/strings/match.h"
@@ -73,15 +74,22 @@ ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfi
   return result;
 }
 
-AllocatorConfig RecordedConfig(const Timeline& timeline) {
+std::string RecordedSettings(const Timeline& timeline) {
   for (const char* name : {"PYTORCH_ALLOC_CONF=", "PYTORCH_CUDA_ALLOC_CONF="}) {
     for (const std::string& variable : timeline.process.environment) {
-      if (absl::StartsWith(variable, name)) {
-        return ParseAllocatorConfig(variable.substr(std::string(name).size()));
-      }
+      if (absl::StartsWith(variable, name)) return variable.substr(std::string(name).size());
     }
   }
-  return {};
+  return "";
+}
+
+AllocatorConfig RecordedConfig(const Timeline& timeline) { return ParseAllocatorConfig(RecordedSettings(timeline)); }
+
+bool UsesCachingAllocator(const Timeline& timeline) {
+  const auto& environment = timeline.process.environment;
+  const bool uncached =
+      std::find(environment.begin(), environment.end(), "PYTORCH_NO_CUDA_MEMORY_CACHING=1") != environment.end();
+  return !uncached && !absl::StrContains(RecordedSettings(timeline), "backend:cudaMallocAsync");
 }
 
 Fidelity CheckFidelity(const Timeline& timeline) {

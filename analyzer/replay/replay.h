@@ -42,6 +42,9 @@ struct Fidelity {
 };
 Fidelity CheckFidelity(const Timeline& timeline);
 
+// Whether the process ran with the allocator that the model follows: not the cudaMallocAsync backend, and with caching.
+bool UsesCachingAllocator(const Timeline& timeline);
+
 // The settings that the recorded process ran with.
 AllocatorConfig RecordedConfig(const Timeline& timeline);
 

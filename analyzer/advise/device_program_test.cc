@@ -13,6 +13,7 @@ namespace {
 
 using testing::Contains;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr int64_t kMiB = 1 << 20;
 constexpr int64_t kGiB = 1 << 30;
@@ -46,6 +47,10 @@ class Program {
   void Free(size_t allocation) {
     timeline_.device_allocations[allocation].died = Tick();
     held_ -= timeline_.device_allocations[allocation].bytes;
+  }
+
+  void Wait(int milliseconds) {
+    for (int i = 0; i < milliseconds; ++i) Tick();
   }
 
   void Refuse(const std::string& library, uint64_t caller, int64_t bytes) {
@@ -143,6 +148,59 @@ TEST(DeviceProgram, EnoughFreeAndRefusedIsCalledFragmentation) {
   EXPECT_EQ(program.Report().pattern(), "fragmentation");
 }
 
+TEST(DeviceProgram, WhatIsGivenBackEachRoundDoesNotGrow) {
+  Program program;
+  for (int round = 0; round < 20; ++round) {
+    size_t taken[16];
+    for (size_t& one : taken) one = program.Allocate(kProgram, 0x10, 64 * kMiB);
+    for (const size_t one : taken) program.Free(one);
+  }
+  program.End(0);
+  const report::Report report = program.Report();
+  EXPECT_THAT(report.summary(), Not(HasSubstr("grows")));
+  EXPECT_THAT(report.evidence(), Not(Contains(HasSubstr("grows"))));
+}
+
+TEST(DeviceProgram, WhatHalfOfIsGivenBackDoesNotGrow) {
+  Program program;
+  for (int i = 0; i < 100; ++i) program.Allocate(kProgram, 0x10, 30 * kMiB);
+  for (size_t i = 0; i < 100; i += 2) program.Free(i);
+  program.End(0);
+  EXPECT_THAT(program.Report().summary(), Not(HasSubstr("grows")));
+}
+
+TEST(DeviceProgram, APoolThatIsFilledAtOnceAndUsedAgainDoesNotGrow) {
+  Program program;
+  for (int i = 0; i < 20; ++i) program.Allocate(kCupy, 0x10, 20 * kMiB);
+  program.Wait(100);
+  program.End(0);
+  const report::Report report = program.Report();
+  EXPECT_THAT(report.summary(), Not(HasSubstr("grows")));
+  EXPECT_THAT(report.evidence(), Not(Contains(HasSubstr("grew"))));
+}
+
+TEST(DeviceProgram, WhatIsKeptUntilTheEndGrows) {
+  Program program;
+  for (int i = 0; i < 50; ++i) {
+    program.Free(program.Allocate(kProgram, 0x20, 32 * kMiB));
+    program.Allocate(kProgram, 0x10, 64 * kMiB);
+  }
+  program.End(0);
+  EXPECT_THAT(program.Report().summary(), HasSubstr("only grows"));
+}
+
+TEST(DeviceProgram, CallsFromOneFunctionAreOnePlace) {
+  Program program;
+  program.timeline().functions = {{{kProgram, 0x20}, "Take"}, {{kProgram, 0x28}, "Take"}};
+  program.Allocate(kProgram, 0x20, kGiB);
+  program.Allocate(kProgram, 0x28, kGiB);
+  program.End(0);
+  const report::Report report = program.Report();
+  ASSERT_EQ(report.owners_size(), 1);
+  EXPECT_EQ(report.owners(0).bytes(), 2 * kGiB);
+  EXPECT_EQ(report.owners(0).tensors(), 2);
+}
+
 TEST(DeviceProgram, JaxDiesOfItsOwnLimitAndTheDeviceRefusedNothing) {
   Program program;
   program.Allocate(kXla, 0x10, 6 * kGiB);
@@ -163,7 +221,7 @@ TEST(DeviceProgram, JaxWithoutAPoolIsReadAsItIs) {
   program.Refuse(kXla, 0x10, 512 * kMiB);
   const report::Report report = program.Report();
   EXPECT_EQ(report.pattern(), "gradual_leak");
-  EXPECT_THAT(report.unknown(), testing::Not(Contains(HasSubstr("pool"))));
+  EXPECT_THAT(report.unknown(), Not(Contains(HasSubstr("pool"))));
 }
 
 TEST(DeviceProgram, CupysPoolIsCountedAsOneWhateverAskedForItsBlocks) {

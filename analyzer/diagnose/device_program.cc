@@ -38,7 +38,8 @@ class Verdict {
         facts_(diagnosis->facts),
         sites_(DeviceSitesAt(timeline, diagnosis->facts.moment)),
         calls_(CountDeviceCalls(timeline, diagnosis->facts.moment)),
-        growth_(FindDeviceGrowth(timeline, sites_, diagnosis->facts.moment)) {}
+        growth_(diagnosis->facts.oom != nullptr ? FindDeviceGrowth(timeline, sites_, diagnosis->facts.moment)
+                                                : FindLastingGrowth(timeline)) {}
 
   void Decide() {
     if (facts_.oom == nullptr) {

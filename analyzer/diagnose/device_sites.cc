@@ -1,6 +1,7 @@
 #include "analyzer/diagnose/device_sites.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <string_view>
 #include <tuple>
@@ -18,6 +19,8 @@ namespace {
 constexpr int64_t kFewestOfAGrowth = 8;
 // What stays, of what a place has made: a growth gives next to nothing back.
 constexpr double kStays = 0.8;
+// What each quarter of its life adds at least, of what a place holds at the end, where it is said to grow.
+constexpr double kClimbs = 0.1;
 
 bool Counts(const Timeline& timeline, const DeviceAllocation& allocation) {
   return allocation.device == timeline.device && allocation.on_device && !allocation.caching_allocator &&
@@ -32,6 +35,56 @@ std::string Short(const std::string& function) {
   return before == std::string::npos ? function : function.substr(before + 2);
 }
 
+// Statement, else function, else offset: what PlaceName tells apart.
+using PlaceKey = std::tuple<std::string, std::string, std::string, int64_t>;
+
+PlaceKey KeyOf(const Timeline& timeline, const std::string& library, uint64_t caller, uint32_t stack) {
+  const Frame frame = SiteOf(timeline, stack);
+  if (!frame.file.empty()) return {library, frame.file, "", frame.line};
+  const std::string function = FunctionName(timeline, library, caller);
+  if (!function.empty()) return {library, "", function, 0};
+  return {library, "", "", static_cast<int64_t>(caller)};
+}
+
+// Two calls in one function, or in one statement, are one place.
+void Join(const DeviceSite& call, DeviceSite* site) {
+  site->many_threads = site->many_threads || call.many_threads || call.thread != site->thread;
+  if (call.last > site->last) {
+    site->api = call.api;
+    site->thread = call.thread;
+  }
+  site->bytes += call.bytes;
+  site->count += call.count;
+  site->largest = std::max(site->largest, call.largest);
+  site->made += call.made;
+  site->first = std::min(site->first, call.first);
+  site->last = std::max(site->last, call.last);
+}
+
+bool IsAt(const Timeline& timeline, const DeviceAllocation& allocation, const DeviceSite& site) {
+  if (allocation.library != site.library) return false;
+  if (allocation.caller == site.caller && allocation.stack == site.stack) return true;
+  return KeyOf(timeline, allocation.library, allocation.caller, allocation.stack) ==
+         KeyOf(timeline, site.library, site.caller, site.stack);
+}
+
+// Whether the site held more after each quarter of the time from its first allocation to the end of the recording.
+bool Climbs(const Timeline& timeline, const DeviceSite& site) {
+  constexpr int kQuarters = 4;
+  std::array<int64_t, kQuarters> held = {};
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (!Counts(timeline, allocation) || !IsAt(timeline, allocation, site)) continue;
+    for (int i = 0; i < kQuarters; ++i) {
+      const int64_t moment = timeline.end - (timeline.end - site.first) / kQuarters * (kQuarters - 1 - i);
+      if (allocation.born <= moment && allocation.died > moment) held.at(i) += allocation.bytes;
+    }
+  }
+  for (int i = 1; i < kQuarters; ++i) {
+    if (static_cast<double>(held.at(i) - held.at(i - 1)) < kClimbs * static_cast<double>(held.back())) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool WithoutTorch(const Timeline& timeline) {
@@ -41,10 +94,10 @@ bool WithoutTorch(const Timeline& timeline) {
 }
 
 std::vector<DeviceSite> DeviceSitesAt(const Timeline& timeline, int64_t moment) {
-  std::map<std::tuple<std::string, uint64_t, uint32_t>, DeviceSite> sites;
+  std::map<std::tuple<std::string, uint64_t, uint32_t>, DeviceSite> calls;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
     if (allocation.born > moment || !Counts(timeline, allocation)) continue;
-    DeviceSite& site = sites[{allocation.library, allocation.caller, allocation.stack}];
+    DeviceSite& site = calls[{allocation.library, allocation.caller, allocation.stack}];
     if (site.made++ == 0) {
       site.library = allocation.library;
       site.caller = allocation.caller;
@@ -60,6 +113,11 @@ std::vector<DeviceSite> DeviceSitesAt(const Timeline& timeline, int64_t moment) 
     ++site.count;
     site.bytes += allocation.bytes;
     site.largest = std::max(site.largest, allocation.bytes);
+  }
+  std::map<PlaceKey, DeviceSite> sites;
+  for (auto& [key, call] : calls) {
+    const auto [site, first] = sites.try_emplace(KeyOf(timeline, call.library, call.caller, call.stack), call);
+    if (!first) Join(call, &site->second);
   }
   std::vector<DeviceSite> held;
   for (auto& [key, site] : sites) {
@@ -94,9 +152,8 @@ DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<Device
   int64_t number = 0;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
     if (!Counts(timeline, allocation) || allocation.born > moment) continue;
-    const bool same =
-        allocation.caller == site.caller && allocation.stack == site.stack && allocation.library == site.library;
-    if (2 * number++ >= calls && same && allocation.died > moment) late += allocation.bytes;
+    const bool late_call = 2 * number++ >= calls;
+    if (late_call && allocation.died > moment && IsAt(timeline, allocation, site)) late += allocation.bytes;
   }
   if (4 * late < site.bytes) return growth;
   const double seconds = static_cast<double>(site.last - site.first) / 1e9;
@@ -105,6 +162,11 @@ DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<Device
   growth.bytes_per_second = seconds > 0 ? static_cast<double>(site.bytes) / seconds : 0;
   growth.bytes_per_1000_calls = 1000.0 * static_cast<double>(site.bytes) / static_cast<double>(calls);
   return growth;
+}
+
+DeviceGrowth FindLastingGrowth(const Timeline& timeline) {
+  const DeviceGrowth growth = FindDeviceGrowth(timeline, DeviceSitesAt(timeline, timeline.end), timeline.end);
+  return growth.found && Climbs(timeline, growth.site) ? growth : DeviceGrowth();
 }
 
 std::string LibraryName(const std::string& path) {

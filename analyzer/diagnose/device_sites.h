@@ -39,7 +39,7 @@ struct DeviceCalls {
 };
 DeviceCalls CountDeviceCalls(const Timeline& timeline, int64_t moment);
 
-// A site whose live memory only grows.
+// A site that keeps what it takes.
 struct DeviceGrowth {
   bool found = false;
   DeviceSite site;
@@ -47,6 +47,10 @@ struct DeviceGrowth {
   double bytes_per_1000_calls = 0;  // of all the process's device allocations
 };
 DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<DeviceSite>& sites, int64_t moment);
+
+// The same of a program that did not die of it: what the site held must have climbed from quarter to quarter of its
+// life, the end of the recording included. What was filled once, or given back, does not grow.
+DeviceGrowth FindLastingGrowth(const Timeline& timeline);
 
 // "libcupy.so", "train" for the program itself.
 std::string LibraryName(const std::string& path);

@@ -150,6 +150,7 @@ class Text {
 
   void Owners(const std::string& category, int64_t category_bytes) {
     int shown = 0;
+    int64_t rest = category_bytes;
     for (const report::Owner& owner : r_.owners()) {
       if (owner.category() != category || shown == kOwnersShown) continue;
       if (static_cast<double>(owner.bytes()) < kOwnerShare * static_cast<double>(r_.device().total())) continue;
@@ -161,8 +162,10 @@ class Text {
       if (owner.tensors() > 1) name = absl::StrCat(owner.tensors(), " x ", name);
       if (name.size() > 40) name = absl::StrCat(name.substr(0, 18), "..", name.substr(name.size() - 20));
       Row(2, name, owner.bytes());
+      rest -= owner.bytes();
       ++shown;
     }
+    if (category == "other" && WithoutTorch() && shown > 0 && rest > 0) Row(2, "from other places", rest);
   }
 
   void Who() {

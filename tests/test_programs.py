@@ -63,7 +63,7 @@ def test_memory_in_stream_order_is_seen_too(diagnose):
     _, report = diagnose(PROGRAMS / "program_driver", "leak_in_stream_order")
     assert report["pattern"] == "gradual_leak"
     assert report["culprit"]["function"] == "KeepResult"
-    assert "trim_pool" in [fix["id"] for fix in report["fixes"]]
+    assert "trim_pool" not in [fix["id"] for fix in report["fixes"]]  # the pool has nothing idle that would do
 
 
 def test_a_request_that_no_card_of_the_size_can_serve(diagnose):

@@ -18,12 +18,12 @@ class DeviceAdvisor {
       : facts_(diagnosis.facts), report_(diagnosis.report), pattern_(diagnosis.pattern.name) {
     const Timeline& timeline = *facts_.timeline;
     sites_ = DeviceSitesAt(timeline, facts_.moment);
+    freed_into_pools_ = FreedIntoPools(timeline, facts_.moment);
     growth_ = FindDeviceGrowth(timeline, sites_, facts_.moment);
     for (const DeviceSite& site : sites_) {
       own_ += site.bytes;
       if (PoolOf(timeline, site.library) == PoolKind::kXla) xla_ += site.bytes;
       if (PoolOf(timeline, site.library) == PoolKind::kCupy) cupy_ += site.bytes;
-      if (site.api.find("Async") != std::string::npos) pooled_ += site.bytes;
     }
   }
 
@@ -36,7 +36,8 @@ class DeviceAdvisor {
     if (pattern_ == "gradual_leak") StopGrowth();
     if (xla_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kXla) ShrinkXlaPool();
     if (cupy_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kCupy) FreeCupyPool();
-    if (pooled_ > 0) TrimPool();
+    const bool idle = facts_.idle_pools > 0 || (facts_.pools_may_hold && freed_into_pools_ > 0);
+    if (idle && !InStreamOrder(*facts_.oom)) TrimPool();
     if (PoolOf(*facts_.timeline, facts_.oom->library) == PoolKind::kCupy) SpillToHost();
     if (pattern_ != "gradual_leak") Shrink();
   }
@@ -50,7 +51,7 @@ class DeviceAdvisor {
     fix.set_title(std::move(title));
     fix.set_change(std::move(change));
     fix.set_saving(saving);
-    fix.set_predicted_peak(std::max<int64_t>(0, own_ + request - saving));
+    fix.set_predicted_peak(std::max<int64_t>(0, own_ + facts_.idle_pools + request - saving));
     fix.set_headroom(facts_.device.free() + saving - request);
     fix.set_fits(fix.headroom() >= 0);
     fix.set_basis("estimated");
@@ -104,8 +105,8 @@ class DeviceAdvisor {
 
   void TrimPool() {
     Add("trim_pool", "Give what the stream-ordered pool keeps back to the device",
-        "cudaMemPoolTrimTo(pool, 0) after a synchronization, or a lower cudaMemPoolAttrReleaseThreshold", 0,
-        "later allocations from the pool are slower");
+        "cudaMemPoolTrimTo(pool, 0) after a synchronization, or a lower cudaMemPoolAttrReleaseThreshold",
+        facts_.idle_pools, "later allocations from the pool are slower");
   }
 
   // CuPy has freed its unused blocks and tried again before it gave up.
@@ -133,7 +134,7 @@ class DeviceAdvisor {
   int64_t own_ = 0;
   int64_t xla_ = 0;
   int64_t cupy_ = 0;
-  int64_t pooled_ = 0;
+  int64_t freed_into_pools_ = 0;
 };
 
 }  // namespace

@@ -44,6 +44,20 @@ class Program {
     return timeline_.device_allocations.size() - 1;
   }
 
+  // The device does not get back what is freed into a pool.
+  size_t AllocateInPool(int64_t bytes) {
+    const size_t allocation = Allocate(kProgram, 0x70, bytes);
+    timeline_.device_allocations[allocation].kind = MemoryKind::kPooled;
+    timeline_.device_allocations[allocation].handle = 0x900;
+    return allocation;
+  }
+  void FreeIntoPool(size_t allocation) { timeline_.device_allocations[allocation].died = Tick(); }
+
+  void MakeContext(int64_t bytes) {
+    const size_t context = Allocate(kProgram, 0x80, bytes);
+    timeline_.device_allocations[context].kind = MemoryKind::kContext;
+  }
+
   void Free(size_t allocation) {
     timeline_.device_allocations[allocation].died = Tick();
     held_ -= timeline_.device_allocations[allocation].bytes;
@@ -199,6 +213,70 @@ TEST(DeviceProgram, CallsFromOneFunctionAreOnePlace) {
   ASSERT_EQ(report.owners_size(), 1);
   EXPECT_EQ(report.owners(0).bytes(), 2 * kGiB);
   EXPECT_EQ(report.owners(0).tensors(), 2);
+}
+
+TEST(DeviceProgram, WhatIdlePoolsKeepIsTheirsAndNotTheContexts) {
+  Program program;
+  program.MakeContext(kGiB / 4);
+  size_t pooled[60];
+  for (size_t& one : pooled) one = program.AllocateInPool(100 * kMiB);
+  for (const size_t one : pooled) program.FreeIntoPool(one);
+  program.Refuse(kProgram, 0x10, 4 * kGiB);
+  const report::Report report = program.Report();
+  EXPECT_EQ(report.device().context(), kGiB / 4);
+  EXPECT_EQ(report.device().other(), 6000 * kMiB);
+  EXPECT_EQ(report.causes(0).id(), "idle_pools");
+  EXPECT_THAT(report.evidence(), Not(Contains(HasSubstr("even with everything else"))));
+  EXPECT_EQ(report.fixes(0).id(), "trim_pool");
+  EXPECT_TRUE(report.fixes(0).fits());
+}
+
+TEST(DeviceProgram, PoolsBesideAContextThatWasNotMeasuredAreNotClaimed) {
+  Program program;
+  program.FreeIntoPool(program.AllocateInPool(kGiB));
+  program.Refuse(kProgram, 0x10, 7 * kGiB + kGiB / 2);
+  const report::Report report = program.Report();
+  EXPECT_EQ(report.device().other(), 0);
+  EXPECT_EQ(report.device().context(), kGiB);
+  EXPECT_THAT(report.evidence(), Not(Contains(HasSubstr("even with everything else"))));
+}
+
+TEST(DeviceProgram, APlaceIsNeverMoreThanTheProcess) {
+  Program program;
+  program.Allocate(kProgram, 0x10, kGiB);
+  program.Refuse(kProgram, 0x20, 9 * kGiB);
+  program.timeline().out_of_memory.back().device_free = 8 * kGiB - 100 * kMiB;
+  const report::Report report = program.Report();
+  ASSERT_EQ(report.owners_size(), 1);
+  EXPECT_LE(report.owners(0).bytes(), report.device().other());
+}
+
+TEST(DeviceProgram, RefusalsThatAreSurvivedAreToldFirst) {
+  Program program;
+  for (int i = 0; i < 5; ++i) {
+    program.Refuse(kProgram, 0x20, 40 * kGiB);
+    program.timeline().out_of_memory.back().fatal = false;
+  }
+  program.Allocate(kProgram, 0x10, kMiB);
+  program.End(0);
+  const report::Report report = program.Report();
+  EXPECT_EQ(report.pattern(), "healthy");
+  EXPECT_THAT(report.summary(), HasSubstr("refused 5 requests, the last of 40.00 GiB at solver+0x20"));
+  EXPECT_THAT(report.summary(), HasSubstr("ended with status 0"));
+}
+
+TEST(DeviceProgram, ManagedAndPinnedMemoryIsToldBesideTheTable) {
+  Program program;
+  for (const MemoryKind kind : {MemoryKind::kManaged, MemoryKind::kHost}) {
+    DeviceAllocation& beside = program.timeline().device_allocations[program.Allocate(kProgram, 0x20, kGiB)];
+    beside.kind = kind;
+    beside.on_device = false;
+  }
+  program.Allocate(kProgram, 0x10, kMiB);
+  program.End(0);
+  const report::Report report = program.Report();
+  EXPECT_THAT(report.evidence(), Contains(HasSubstr("1.00 GiB of managed memory")));
+  EXPECT_THAT(report.evidence(), Contains(HasSubstr("1.00 GiB of pinned memory")));
 }
 
 TEST(DeviceProgram, JaxDiesOfItsOwnLimitAndTheDeviceRefusedNothing) {

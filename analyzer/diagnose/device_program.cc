@@ -61,6 +61,10 @@ class Verdict {
       Say(absl::StrCat("The device had ", Bytes(facts_.device.free()), " free, more than the ", Bytes(facts_.requested),
                        " asked for: no free piece was large enough, or a limit on the process refused it."));
       Cause("fragmentation", "enough is free, but not in one piece", 0.5);
+    } else if (facts_.device.free() + facts_.idle_pools >= facts_.requested && !InStreamOrder(*facts_.oom)) {
+      Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.7);
+      Say("With what its stream-ordered pools keep, the request would have fit.");
+      Cause("idle_pools", "stream-ordered pools keep what the program freed", 0.8);
     } else if (growth_.found) {
       Leak();
     } else if (calls_.made <= kSetUpCalls || calls_.freed == 0) {
@@ -75,8 +79,14 @@ class Verdict {
                        ": it was at work, and then needed more than before (its peak until then: ", Bytes(facts_.peak),
                        ")."));
     }
+    if (facts_.idle_pools > 0) {
+      Say(absl::StrCat("This process's stream-ordered pools kept about ", Bytes(facts_.idle_pools),
+                       " that it had freed: the device did not get it back."));
+    }
     if (facts_.oom != nullptr) Request();
+    OtherThreads();
     Holders();
+    BesideTheDevice();
     Pools();
   }
 
@@ -102,7 +112,9 @@ class Verdict {
   int64_t Own() const { return facts_.device.other() + facts_.device.tensors() + facts_.device.cache(); }
   // What the device could give this process in one piece, at most.
   int64_t Reachable() const {
-    return facts_.device.total() - facts_.device.context() - facts_.device.other_processes();
+    // Pools that may hold a part of the row for the context could give it back.
+    const int64_t context = facts_.pools_may_hold ? 0 : facts_.device.context();
+    return facts_.device.total() - context - facts_.device.other_processes();
   }
 
   bool OthersDecide() const {
@@ -133,8 +145,8 @@ class Verdict {
 
   void Leak() {
     // That a loop keeps what it makes is certain; whether it means to is not in a trace without steps.
-    Set("gradual_leak", calls_.freed > 0 ? 0.8 : 0.7);
     const DeviceSite& site = growth_.site;
+    Set("gradual_leak", PoolOf(t_, site.library) == PoolKind::kCupy ? 0.6 : calls_.freed > 0 ? 0.8 : 0.7);
     Say(absl::StrCat(Place(site), " allocated ", site.made, " times until the end, and ",
                      site.count == site.made ? "all" : absl::StrCat(site.count), " of that is still held, ",
                      Bytes(site.bytes), ": ", Rate(), "."));
@@ -144,6 +156,8 @@ class Verdict {
       Say(absl::StrCat("Meanwhile the program gave back ", Count(calls_.freed, "other allocation"),
                        ": what grows is not its work."));
     }
+    if (PoolOf(t_, site.library) == PoolKind::kCupy)
+      Say("CuPy's pool keeps what the program lets go: whether it still uses all of this cannot be seen from outside.");
     Cause("accumulating_allocations", "one place allocates again and again, and what it made before stays", 0.8);
   }
 
@@ -153,8 +167,6 @@ class Verdict {
     const DeviceCalls all = CountDeviceCalls(t_, t_.end);
     Say(absl::StrCat("The process made ", Count(all.made, "device allocation"), " and held at most ",
                      Bytes(facts_.peak), "."));
-    if (facts_.survived_refusals > 0)
-      Say(absl::StrCat(Count(facts_.survived_refusals, "request"), " did not fit, and the program went on."));
     // A pool grows in pieces of its own sizes: their rate says nothing.
     if (growth_.found && PoolOf(t_, growth_.site.library) != PoolKind::kNone) {
       Say(absl::StrCat("The pool grew until the end, by requests from ", Place(growth_.site), "."));
@@ -204,6 +216,34 @@ class Verdict {
                      Bytes(facts_.device.free()), " free."));
   }
 
+  // Why a refusal counts as the death, where it was not the last thing that the program asked for.
+  void OtherThreads() {
+    if (facts_.oom == nullptr) return;
+    const int64_t later = CountDeviceCalls(t_, t_.end).made - calls_.made;
+    if (later == 0) return;
+    Say(absl::StrCat("Other threads allocated ", later, later == 1 ? " time" : " times",
+                     " after it; the one that was refused did not, and the process ended with status ", t_.exit_status,
+                     "."));
+  }
+
+  // What is recorded and no part of the table, for its bytes need not be on the device.
+  void BesideTheDevice() {
+    int64_t managed = 0;
+    int64_t pinned = 0;
+    for (const DeviceAllocation& allocation : t_.device_allocations) {
+      if (allocation.born > facts_.moment || allocation.died <= facts_.moment) continue;
+      if (allocation.kind == MemoryKind::kManaged) managed += allocation.bytes;
+      if (allocation.kind == MemoryKind::kHost || allocation.kind == MemoryKind::kHostPhysical)
+        pinned += allocation.bytes;
+    }
+    if (managed > 0)
+      Say(absl::StrCat("Beside this: ", Bytes(managed),
+                       " of managed memory, recorded and not counted as the device's: how much of it was there is "
+                       "not known."));
+    if (pinned > 0)
+      Say(absl::StrCat("Beside this: ", Bytes(pinned), " of pinned memory of the host, not counted as the device's."));
+  }
+
   // By library, the two that hold most.
   void Holders() {
     std::map<std::string, int64_t> libraries;
@@ -235,7 +275,8 @@ class Verdict {
                                                  : ", if it is a pool,";
       Unknown(absl::StrCat("How much of the ", Bytes(held), who,
                            " is in use: a pool hands its memory on by itself, and what is freed into it stays held.",
-                           kind == PoolKind::kCupy  ? " cupy.get_default_memory_pool().used_bytes() would tell."
+                           kind == PoolKind::kCupy  ? " cupy.get_default_memory_pool().used_bytes() would tell, and "
+                                                      "free_all_blocks() gives the rest back to the device."
                            : kind == PoolKind::kXla ? " jax.devices()[0].memory_stats() would tell."
                                                     : ""));
       return;
@@ -244,23 +285,41 @@ class Verdict {
       Unknown(
           absl::StrCat("Who took most of the ", Bytes(facts_.device.context()),
                        " beside the recorded allocations: a context takes less, so the program took some on a way that "
-                       "is not recorded, or its pools keep what it freed."));
+                       "is not recorded",
+                       facts_.pools_may_hold ? ", or its pools keep what it freed." : "."));
     }
+  }
+
+  std::string Survived() const {
+    const OutOfMemory& last = t_.out_of_memory.back();
+    return absl::StrCat(
+        "The device refused ", Count(facts_.survived_refusals, "request"), ", the last of ", Bytes(last.requested),
+        last.library.empty() ? "" : absl::StrCat(" at ", PlaceName(t_, last.library, last.caller, last.stack)),
+        ", and the program went on",
+        t_.exited ? absl::StrCat(" and ended with status ", t_.exit_status) : "; its end was not recorded", ": it");
   }
 
   std::string Summary() const {
     if (facts_.oom == nullptr) {
-      return absl::StrCat("The device did not run out of memory: this process held at most ", Bytes(facts_.peak),
-                          " of ", Bytes(facts_.device.total()),
-                          HasLargePiece() ? ", most of it in one allocation."
-                          : growth_.found ? "; but what it holds only grows."
-                                          : ".");
+      return absl::StrCat(
+          facts_.survived_refusals > 0 ? Survived() : "The device did not run out of memory: this process",
+          " held at most ", Bytes(facts_.peak), " of ", Bytes(facts_.device.total()),
+          HasLargePiece() ? ", most of it in one allocation."
+          : growth_.found ? "; but what it holds only grows."
+                          : ".");
+    }
+    if (d_.pattern.name == "gradual_leak" && PoolOf(t_, growth_.site.library) == PoolKind::kCupy) {
+      return absl::StrCat("Out of memory: ", Place(growth_.site), " made CuPy's pool grow, by ",
+                          Bytes(growth_.site.bytes), "; another ", Bytes(facts_.requested), " did not fit.");
     }
     if (d_.pattern.name == "gradual_leak") {
       return absl::StrCat("Out of memory: ", Place(growth_.site), " keeps what it allocates, ",
                           Bytes(growth_.site.bytes), " by then; another ", Bytes(facts_.requested), " did not fit.");
     }
-    return absl::StrCat("Out of memory at ", RefusedPlace(), ": ", Bytes(facts_.requested), " did not fit.");
+    return absl::StrCat("Out of memory at ", RefusedPlace(), ": ", Bytes(facts_.requested), " did not fit",
+                        facts_.idle_pools > 0
+                            ? absl::StrCat(", while its pools kept ", Bytes(facts_.idle_pools), " that it had freed.")
+                            : ".");
   }
 
   // What grows, else the refused call.
@@ -309,13 +368,24 @@ void DiagnoseDeviceProgram(const Timeline& timeline, Diagnosis* diagnosis) {
 }
 
 void AddDeviceOwners(const Timeline& timeline, const Facts& facts, size_t most, report::Report* report) {
+  // The row for them may have given way to what the device said: its parts are never more than it.
+  int64_t left = facts.device.other();
+  if (facts.idle_pools > 0) {
+    report::Owner* owner = report->add_owners();
+    owner->set_category("other");
+    owner->set_name("stream-ordered pools");
+    owner->set_bytes(facts.idle_pools);
+    owner->set_site("idle in pools (freed, kept)");
+    left -= facts.idle_pools;
+  }
   size_t added = 0;
   for (const DeviceSite& site : DeviceSitesAt(timeline, facts.moment)) {
-    if (added++ == most) return;
+    if (added++ == most || left <= 0) return;
     report::Owner* owner = report->add_owners();
     owner->set_category("other");
     owner->set_name(LibraryName(site.library));
-    owner->set_bytes(site.bytes);
+    owner->set_bytes(std::min(site.bytes, left));
+    left -= owner->bytes();
     owner->set_tensors(site.count);
     owner->set_site(PlaceName(timeline, site.library, site.caller, site.stack));
     owner->set_library(site.library);

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -167,6 +168,42 @@ DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<Device
 DeviceGrowth FindLastingGrowth(const Timeline& timeline) {
   const DeviceGrowth growth = FindDeviceGrowth(timeline, DeviceSitesAt(timeline, timeline.end), timeline.end);
   return growth.found && Climbs(timeline, growth.site) ? growth : DeviceGrowth();
+}
+
+int64_t FreedIntoPools(const Timeline& timeline, int64_t moment) {
+  std::map<uint64_t, std::vector<std::pair<int64_t, int64_t>>> pools;  // changes: time, bytes
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.born > moment || allocation.kind != MemoryKind::kPooled || !Counts(timeline, allocation)) continue;
+    auto& changes = pools[allocation.handle];
+    changes.emplace_back(allocation.born, allocation.bytes);
+    if (allocation.died <= moment) changes.emplace_back(allocation.died, -allocation.bytes);
+  }
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.kind == MemoryKind::kPool && allocation.died <= moment) pools.erase(allocation.address);
+  }
+  int64_t freed = 0;
+  for (auto& [pool, changes] : pools) {
+    std::sort(changes.begin(), changes.end());
+    int64_t held = 0;
+    int64_t peak = 0;
+    for (const auto& [time, bytes] : changes) {
+      held += bytes;
+      peak = std::max(peak, held);
+    }
+    freed += peak - held;
+  }
+  return freed;
+}
+
+bool InStreamOrder(const OutOfMemory& refusal) { return absl::StrContains(refusal.api, "Async"); }
+
+int64_t MeasuredOverhead(const Timeline& timeline, int64_t moment) {
+  int64_t bytes = 0;
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.device != timeline.device || allocation.born > moment || allocation.died <= moment) continue;
+    if (allocation.kind == MemoryKind::kContext || allocation.kind == MemoryKind::kCode) bytes += allocation.bytes;
+  }
+  return bytes;
 }
 
 std::string LibraryName(const std::string& path) {

@@ -52,6 +52,16 @@ DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<Device
 // life, the end of the recording included. What was filled once, or given back, does not grow.
 DeviceGrowth FindLastingGrowth(const Timeline& timeline);
 
+// Bytes that the program has freed into its stream-ordered pools by `moment`: what they can keep at most, the highest
+// that lived in each until then, less what lives.
+int64_t FreedIntoPools(const Timeline& timeline, int64_t moment);
+
+// Whether the refused call asked a stream-ordered pool, which serves it from what it keeps first.
+bool InStreamOrder(const OutOfMemory& refusal);
+
+// Bytes of contexts and code, as they were measured when they were made; 0: not measured.
+int64_t MeasuredOverhead(const Timeline& timeline, int64_t moment);
+
 // "libcupy.so", "train" for the program itself.
 std::string LibraryName(const std::string& path);
 // "main thread", "thread 4711".

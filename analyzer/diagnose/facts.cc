@@ -4,11 +4,17 @@
 #include <set>
 #include <utility>
 
+#include "analyzer/diagnose/device_sites.h"
 #include "analyzer/replay/caching_allocator.h"
 #include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
+
+// Without a list of processes, a context beyond what CUDA and its libraries take may be somebody else's.
+constexpr int64_t kLargestContext = int64_t{3} << 29;
+// A pool takes memory from the device in pieces of 32 MiB: less than two of them are rounding.
+constexpr int64_t kSmallestIdlePool = int64_t{64} << 20;
 
 // The first refusal after which training did not go on is the cause; what fails while the program unwinds is not.
 void FindDeath(const Timeline& timeline, Facts& facts) {
@@ -103,6 +109,20 @@ void FindMemoryLimit(Facts& facts) {
   if (facts.refused_by_limit && !facts.memory_limit_known) facts.memory_limit = std::max(reserved, facts.peak_reserved);
 }
 
+// What the context's row holds beyond the context and the code as they were measured, as far as pools can have kept it.
+void FindIdlePools(const Timeline& timeline, Facts& facts) {
+  const int64_t freed = FreedIntoPools(timeline, facts.moment);
+  if (freed < kSmallestIdlePool || facts.device.total() == 0) return;
+  const int64_t measured = MeasuredOverhead(timeline, facts.moment);
+  const int64_t overhead = measured > 0 ? measured : kLargestContext;
+  const int64_t idle = std::min(freed, facts.device.context() - overhead);
+  facts.pools_may_hold = measured == 0;
+  if (idle < kSmallestIdlePool) return;
+  facts.idle_pools = idle;
+  facts.device.set_other(facts.device.other() + idle);
+  facts.device.set_context(facts.device.context() - idle);
+}
+
 // Blocks that the trace lost are counted by the allocator but have no record: they are the unknown. Records whose free
 // was lost are more than the allocator counts: they are taken from the unknown, then from the others.
 void Categorize(const Timeline& timeline, Facts& facts) {
@@ -120,9 +140,6 @@ void Categorize(const Timeline& timeline, Facts& facts) {
     surplus -= taken;
   }
 }
-
-// Without a list of processes, a context beyond what CUDA and its libraries take may be somebody else's.
-constexpr int64_t kLargestContext = int64_t{3} << 29;
 
 // Bytes of unknown tensors that a Python name is known to keep, or that keeps some of those that the same statement
 // made alike: what they are for is not known, whose they are is.
@@ -201,6 +218,7 @@ Facts GatherFacts(const Timeline& timeline) {
   facts.processes_listed = !timeline.gpu_processes.empty();
   FillDevice(timeline, facts);
   FindMemoryLimit(facts);
+  if (WithoutTorch(timeline)) FindIdlePools(timeline, facts);
   Categorize(timeline, facts);
   facts.device.set_explained_share(ExplainedShare(facts));
   return facts;

@@ -30,6 +30,11 @@ struct Facts {
   // One whole forward, backward and step has completed after the optimizer's state exists.
   bool steady = false;
   report::DeviceTable device;
+  // Of a program without PyTorch: what its stream-ordered pools keep of what it freed, at least; part of
+  // device.other().
+  int64_t idle_pools = 0;
+  // It freed memory into stream-ordered pools, and how much of the context's row they keep is not known.
+  bool pools_may_hold = false;
   int64_t category[kCategories] = {};  // bytes of `live`; adds up to device.tensors
   std::vector<std::string> notes;      // what the table could not make add up by itself
   bool processes_listed = false;       // NVML named the processes on the device

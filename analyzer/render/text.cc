@@ -114,7 +114,7 @@ class Text {
                                                       absl::StrFormat(" (%.0f %% sure)", r_.confidence() * 100)));
     for (int i = 0; i < r_.evidence_size(); ++i) {
       const bool fidelity = i + 1 == r_.evidence_size();
-      if (i < kEvidenceShown || fidelity) page_.Paragraph("  - ", r_.evidence(i));
+      if (i < kEvidenceShown || fidelity || WithoutTorch()) page_.Paragraph("  - ", r_.evidence(i));
     }
     std::vector<std::string> causes;
     for (const report::Cause& cause : r_.causes()) {

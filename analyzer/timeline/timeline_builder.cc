@@ -117,6 +117,7 @@ class Builder : public EventSink {
   void RelabelEvaluations(int64_t since);
   void ChooseDevice();
   void NameCallers();
+  int64_t LastAllocationThatTells() const;
 
   const bool tensors_by_device_calls_;
   const Tables& tables_;
@@ -132,8 +133,9 @@ class Builder : public EventSink {
   GpuTimeBuilder gpu_;
   NamedRanges ranges_;
   int64_t last_device_allocation_ = -1;
-  std::optional<DeviceAllocEvent> refused_;          // the last device call that failed
-  std::set<std::pair<uint32_t, uint64_t>> callers_;  // of device calls: library and offset
+  absl::flat_hash_map<uint32_t, int64_t> last_of_thread_;  // when it last allocated on a device
+  std::optional<DeviceAllocEvent> refused_;                // the last device call that failed
+  std::set<std::pair<uint32_t, uint64_t>> callers_;        // of device calls: library and offset
 };
 
 void Builder::Die(int64_t tensor, int64_t time, PhaseKind phase) {
@@ -202,6 +204,7 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
     return;
   }
   last_device_allocation_ = event.time;
+  last_of_thread_[event.thread] = event.time;
   DeviceAllocation allocation;
   allocation.address = event.address;
   allocation.bytes = event.bytes;
@@ -435,6 +438,16 @@ void Builder::NameCallers() {
   }
 }
 
+// A program that ended badly may have died in the thread that was refused, whatever the others went on to allocate.
+int64_t Builder::LastAllocationThatTells() const {
+  const bool ended_badly = timeline_.exited && timeline_.exit_status != 0;
+  if (!ended_badly || timeline_.out_of_memory.empty()) return last_device_allocation_;
+  const uint32_t thread = timeline_.out_of_memory.back().thread;
+  if (thread == 0) return last_device_allocation_;
+  const auto found = last_of_thread_.find(thread);
+  return found == last_of_thread_.end() ? -1 : found->second;
+}
+
 Timeline Builder::Finish() {
   timeline_.backward_passes = steps_.backward_passes();
   timeline_.phases = machine_.TakeMarks();
@@ -442,8 +455,8 @@ Timeline Builder::Finish() {
   // Without tensors, that a later allocation succeeded, or that the program ended well, is all that tells.
   const bool ended_well = timeline_.exited && timeline_.exit_status == 0;
   const bool plain = timeline_.tensors.empty();
-  MarkFatalRefusal(plain && ended_well ? kNever : std::max(last_progress_, plain ? last_device_allocation_ : -1),
-                   &timeline_);
+  const int64_t last_allocation = plain ? LastAllocationThatTells() : -1;
+  MarkFatalRefusal(plain && ended_well ? kNever : std::max(last_progress_, last_allocation), &timeline_);
   ChooseDevice();
   NameCallers();
   gpu_.Finish(&timeline_);

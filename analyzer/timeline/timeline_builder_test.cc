@@ -278,6 +278,30 @@ TEST(TimelineBuilderTest, TheLastRefusalIsFatalWhenOnlyUnwindingFollows) {
   EXPECT_EQ(timeline.exit_status, 1);
 }
 
+// Of a program without PyTorch: one thread is refused, another goes on.
+Timeline RefusedInOneOfTwoThreads(bool asks_again, int status) {
+  TraceBuilder builder;
+  const uint32_t program = builder.Library("/home/me/solver");
+  builder.Thread(1);
+  builder.DeviceAlloc(kBase, kMiB, program, "cudaMalloc");
+  builder.DeviceAlloc(0, 8 * kMiB, program, "cudaMalloc", 0, 2);
+  trace::OutOfMemory event;
+  event.set_source(trace::OutOfMemory::DEVICE_CALL);
+  event.set_bytes(8 * kMiB);
+  builder.OutOfMemory(event);
+  if (asks_again) builder.DeviceAlloc(kBase + kMiB, kMiB, program, "cudaMalloc");
+  builder.Thread(2);
+  builder.DeviceAlloc(kBase + 2 * kMiB, kMiB, program, "cudaMalloc");
+  builder.Exit(status);
+  return Build(builder);
+}
+
+TEST(TimelineBuilderTest, ARefusalIsFatalToAProgramThatEndsBadlyIfItsThreadAllocatesNoMore) {
+  EXPECT_NE(FatalOutOfMemory(RefusedInOneOfTwoThreads(false, 7)), nullptr);
+  EXPECT_EQ(FatalOutOfMemory(RefusedInOneOfTwoThreads(true, 7)), nullptr);
+  EXPECT_EQ(FatalOutOfMemory(RefusedInOneOfTwoThreads(false, 0)), nullptr);
+}
+
 TEST(TimelineBuilderTest, HostCopiesAndRolesFindTheBlockTheyAreIn) {
   Loop loop;
   const uint64_t a = loop.Outside();

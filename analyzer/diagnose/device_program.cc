@@ -80,7 +80,7 @@ class Verdict {
                        ")."));
     }
     if (facts_.idle_pools > 0) {
-      Say(absl::StrCat("This process's stream-ordered pools kept about ", Bytes(facts_.idle_pools),
+      Say(absl::StrCat("This process's stream-ordered pools kept ", IdlePools(),
                        " that it had freed: the device did not get it back."));
     }
     if (facts_.oom != nullptr) Request();
@@ -290,10 +290,16 @@ class Verdict {
     }
   }
 
+  // Where the context was not measured, more than it takes is left to it.
+  std::string IdlePools() const {
+    return absl::StrCat(facts_.pools_may_hold ? "at least " : "about ", Bytes(facts_.idle_pools));
+  }
+
   std::string Survived() const {
     const OutOfMemory& last = t_.out_of_memory.back();
     return absl::StrCat(
-        "The device refused ", Count(facts_.survived_refusals, "request"), ", the last of ", Bytes(last.requested),
+        "The device refused ", Count(facts_.survived_refusals, "request"),
+        facts_.survived_refusals == 1 ? ", of " : ", the last of ", Bytes(last.requested),
         last.library.empty() ? "" : absl::StrCat(" at ", PlaceName(t_, last.library, last.caller, last.stack)),
         ", and the program went on",
         t_.exited ? absl::StrCat(" and ended with status ", t_.exit_status) : "; its end was not recorded", ": it");
@@ -316,10 +322,9 @@ class Verdict {
       return absl::StrCat("Out of memory: ", Place(growth_.site), " keeps what it allocates, ",
                           Bytes(growth_.site.bytes), " by then; another ", Bytes(facts_.requested), " did not fit.");
     }
-    return absl::StrCat("Out of memory at ", RefusedPlace(), ": ", Bytes(facts_.requested), " did not fit",
-                        facts_.idle_pools > 0
-                            ? absl::StrCat(", while its pools kept ", Bytes(facts_.idle_pools), " that it had freed.")
-                            : ".");
+    return absl::StrCat(
+        "Out of memory at ", RefusedPlace(), ": ", Bytes(facts_.requested), " did not fit",
+        facts_.idle_pools > 0 ? absl::StrCat(", while its pools kept ", IdlePools(), " that it had freed.") : ".");
   }
 
   // What grows, else the refused call.

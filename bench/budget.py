@@ -2,11 +2,12 @@
 
 python budget.py [--rounds N] [--output FILE.json]
 
-What is compared runs in turns, process by process, so that what the machine does meanwhile hits all of it. A time is
-given twice: from the least that was ever measured, and as the median of the rounds. Each round also compares no
-recorder with no recorder: how far that lies from nothing, with twice its standard error, is the noise of this run. A
-bound is exceeded where both figures exceed it by more than the noise, kept where neither comes closer than that, and
-undecided in between: on a quiet machine the noise is a per cent or two, on a busy one it may be all there is.
+What is compared runs in turns, so that what the machine does meanwhile hits all of it: start-ups process by process,
+training steps a few at a time, in processes that live side by side. A time is given twice: from the least that was
+ever measured, and as the median of the rounds. Each round also compares no recorder with no recorder: how far that
+lies from nothing, with twice its standard error, is the noise of this run. A bound is exceeded where both figures
+exceed it by more than the noise, kept where neither comes closer than that, and undecided in between: on a quiet
+machine the noise is a per cent or two, on a busy one it may be all there is.
 """
 
 import argparse
@@ -30,20 +31,24 @@ NO_STACKS, STACKS, HISTORY = "oomtrace, no stacks", "oomtrace", "_record_memory_
 STARTUP = "import torch; torch.zeros(1, device='cuda')"
 
 
-def run(mode, folder, arguments, **environment):
-    """Stdout and CPU seconds of a Python program on the simulated GPU, with one recorder or none."""
-    trace = Path(folder) / "bench.oomtrace"
+def command_of(mode, folder, arguments):
+    """Of a Python program on the simulated GPU, with one recorder or none; and its environment."""
+    trace = trace_of(mode, folder)
     trace.unlink(missing_ok=True)
     options = ["-o", trace] if mode in (NO_STACKS, STACKS) else ["--no-record"]
-    command = [OOMTRACE, "dryrun", "--gpu", "rtx3090", *options, "--", sys.executable, *arguments]
+    words = [OOMTRACE, "dryrun", "--gpu", "rtx3090", *options, "--", sys.executable, *arguments]
+    return [str(word) for word in words], os.environ | {"OOMTRACE_STACKS": "0" if mode == NO_STACKS else "1"}
+
+
+def trace_of(mode, folder):
+    return Path(folder) / f"{mode.replace(' ', '_')}.oomtrace"
+
+
+def run(mode, folder, arguments, **variables):
+    """Stdout and CPU seconds."""
+    command, environment = command_of(mode, folder, arguments)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out = subprocess.run(
-        [str(word) for word in command],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env=os.environ | {"OOMTRACE_STACKS": "0" if mode == NO_STACKS else "1", **environment},
-    ).stdout
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment | variables).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return out, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -95,16 +100,45 @@ def measure_events(rounds, folder):
     return {"event_ns": event, "event_with_stack_ns": with_stack}, min(anchors)
 
 
-def measure_steps(rounds, folder):
-    def measure(mode):
-        arguments = ["--history", "python"] if mode == HISTORY else []
-        out, _ = run(mode, folder, [HERE / "gpt_step.py", *arguments])
-        result = json.loads(out.splitlines()[-1])
-        shapes["allocations"] = result["allocations_per_step"]
-        return min(result["cpu_ms"])
+# Steps at a time, so that each finds its caches warm again, and how often each process has its turn in a round.
+STEPS, TURNS = 5, 24
 
-    shapes = {}
-    found = in_turns([PLAIN, NO_STACKS, CONTROL, STACKS, HISTORY], rounds, measure)
+
+def step_round(modes, folder):
+    """mode -> CPU ms of a step: all processes live at once and step by turns, the median of their turns is taken."""
+    jobs = {}
+    for mode in modes:
+        history = ["--history", "python"] if mode == HISTORY else []
+        arguments = [HERE / "gpt_step.py", "--in-turns", "--steps", STEPS, *history]
+        command, environment = command_of(mode, folder, arguments)
+        pipe = subprocess.PIPE
+        jobs[mode] = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        if jobs[mode].stdout.readline() != "ready\n":
+            sys.exit(f"budget.py: {mode}: gpt_step.py did not start")
+    turns = {mode: [] for mode in modes}
+    for number in range(TURNS):
+        shift = number % len(modes)
+        for mode in [*modes[shift:], *modes[:shift]]:
+            jobs[mode].stdin.write("\n")
+            jobs[mode].stdin.flush()
+            result = json.loads(jobs[mode].stdout.readline())
+            turns[mode].append(min(result["cpu_ms"]))
+            allocations = result["allocations_per_step"]
+    for mode, job in jobs.items():
+        job.stdin.close()
+        if job.wait() != 0:
+            sys.exit(f"budget.py: {mode}: gpt_step.py ended with status {job.returncode}")
+    return {mode: statistics.median(values) for mode, values in turns.items()}, allocations
+
+
+def measure_steps(rounds, folder):
+    modes = [PLAIN, NO_STACKS, CONTROL, STACKS, HISTORY]
+    found = {mode: [] for mode in modes}
+    for number in range(rounds):
+        shift = number % len(modes)  # who is started first
+        values, allocations = step_round([*modes[shift:], *modes[:shift]], folder)
+        for mode, value in values.items():
+            found[mode].append(value)
     uncertain = noise(found, ratio, 1)
     figures = {
         "step_without_stacks": both_ways(found, (NO_STACKS, PLAIN), ratio),
@@ -117,6 +151,7 @@ def measure_steps(rounds, folder):
         ),
     }
     milliseconds = {mode: round(min(values), 3) for mode, values in found.items()}
+    shapes = {"allocations": allocations}
     return figures, {"step": uncertain, "step_without_stacks": uncertain}, milliseconds | shapes
 
 
@@ -132,7 +167,7 @@ def counts(trace):
 
 
 def measure_bytes(folder):
-    trace = Path(folder) / "bench.oomtrace"
+    trace = trace_of(STACKS, folder)
     run(STACKS, folder, [HERE / "gpt_step.py", "--steps", "60"])
     found = counts(trace)
     whole = committed_bytes(trace)["events"] / (found["allocs"] + found["frees"])

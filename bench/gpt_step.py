@@ -1,6 +1,9 @@
 """One measurement: wall and CPU milliseconds of each of some eager GPT-2 124M training steps. One JSON line on stdout.
 
-python gpt_step.py [--history python|all] [--steps N]
+python gpt_step.py [--history python|all] [--steps N] [--in-turns]
+
+With --in-turns it writes "ready", then does so many steps for every line on stdin and answers with one line for them: a
+program that starts several of these can let them step by turns.
 
 On the simulated GPU kernels take no time, so a step is what the CPU spends on it: the part that recording can slow.
 """
@@ -23,6 +26,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--history", choices=["python", "all"], help="PyTorch's own recorder, with these stacks")
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--in-turns", action="store_true")
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
@@ -41,15 +45,25 @@ def main():
         step()
     if arguments.history:
         torch.cuda.memory._record_memory_history(max_entries=10_000_000, stacks=arguments.history)
-    before = torch.cuda.memory_stats()["allocation.all.allocated"]
-    wall, cpu = [], []
-    for _ in range(arguments.steps):
-        begin, cpu_begin = time.perf_counter(), time.process_time()
-        step()
-        wall.append((time.perf_counter() - begin) * 1e3)
-        cpu.append((time.process_time() - cpu_begin) * 1e3)
-    allocations = torch.cuda.memory_stats()["allocation.all.allocated"] - before
-    print(json.dumps({"wall_ms": wall, "cpu_ms": cpu, "allocations_per_step": allocations / arguments.steps}))
+
+    def measure():
+        before = torch.cuda.memory_stats()["allocation.all.allocated"]
+        wall, cpu = [], []
+        for _ in range(arguments.steps):
+            begin, cpu_begin = time.perf_counter(), time.process_time()
+            step()
+            wall.append((time.perf_counter() - begin) * 1e3)
+            cpu.append((time.process_time() - cpu_begin) * 1e3)
+        allocations = torch.cuda.memory_stats()["allocation.all.allocated"] - before
+        result = {"wall_ms": wall, "cpu_ms": cpu, "allocations_per_step": allocations / arguments.steps}
+        print(json.dumps(result), flush=True)
+
+    if not arguments.in_turns:
+        measure()
+        return
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        measure()
 
 
 main()

@@ -19,6 +19,7 @@ std::atomic<bool> context_existed{false};
 std::atomic<bool> lost_by_fork{false};
 
 thread_local int chosen = -1;
+thread_local uint64_t chosen_context = 0;
 
 void AfterForkInChild() {
   if (context_existed.load(std::memory_order_relaxed)) lost_by_fork.store(true, std::memory_order_relaxed);
@@ -48,14 +49,18 @@ Refusal Machine::RequireContext(int index) {
   if (const Refusal refusal = CheckUsable(); refusal != Refusal::kNone) return refusal;
   if (!valid(index)) return Refusal::kInvalidDevice;
   DeviceMemory& memory = device(index);
-  if (memory.has_context()) return Refusal::kNone;
+  if (memory.has_context() || (chosen_context != 0 && chosen == index)) return Refusal::kNone;
   // Not under any lock of PyTorch's yet: the first CUDA call comes before the first block.
   FindTorchAllocatorReport();
   if (!memory.BookContext()) return Refusal::kOutOfMemory;
-  context_existed.store(true, std::memory_order_relaxed);
-  CreateContext(index);
+  NoteContext(index);
   Log("device %d: context of %lld bytes", index, static_cast<long long>(settings_.memory.context));
   return Refusal::kNone;
+}
+
+void Machine::NoteContext(int index) {
+  context_existed.store(true, std::memory_order_relaxed);
+  CreateContext(index);
 }
 
 int Machine::VisibleIndex(int number) const {
@@ -64,7 +69,11 @@ int Machine::VisibleIndex(int number) const {
 }
 
 int Machine::chosen_device() { return chosen; }
-void Machine::choose_device(int index) { chosen = index; }
+uint64_t Machine::own_context() { return chosen_context; }
+void Machine::choose_device(int index, uint64_t own_context) {
+  chosen = index;
+  chosen_context = own_context;
+}
 
 void Machine::Uuid(int number, unsigned char (&bytes)[16]) {
   std::memset(bytes, 0, sizeof bytes);

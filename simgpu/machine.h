@@ -48,11 +48,15 @@ class Machine {
   Refusal CheckUsable() const;
   // As CheckUsable(), then makes sure that `index` has its primary context.
   Refusal RequireContext(int index);
+  // A context was made: forked children cannot use CUDA any more, and profilers are told.
+  void NoteContext(int index);
 
   // The calling thread's device (cudaSetDevice, cuCtxSetCurrent). -1 while none was chosen: the driver has no current
   // context then, the runtime means device 0.
   static int chosen_device();
-  static void choose_device(int index);
+  // In its primary context, or in one of its own (cuCtxCreate), which the driver's API made current.
+  static void choose_device(int index, uint64_t own_context = 0);
+  static uint64_t own_context();  // 0: the primary one
   static int current_device() { return chosen_device() < 0 ? 0 : chosen_device(); }
   DeviceMemory& current() { return device(current_device()); }
 

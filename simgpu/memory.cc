@@ -35,9 +35,29 @@ bool DeviceMemory::BookContext() {
 
 void DeviceMemory::DropContext() {
   std::lock_guard lock(mutex_);
-  while (!allocations_.empty()) FreeLocked(allocations_.begin()->first);
+  FreeAllOf(0);
   context_ = false;
   holds_ = 0;
+}
+
+void DeviceMemory::FreeAllOf(uint64_t context) {
+  for (auto at = allocations_.begin(); at != allocations_.end();) {
+    const auto allocation = at++;
+    if (allocation->second.context == context) FreeLocked(allocation->first);
+  }
+}
+
+bool DeviceMemory::BookOwnContext(uint64_t context) {
+  std::lock_guard lock(mutex_);
+  return BookLocked(static_cast<size_t>(config_.context)) && own_contexts_.insert(context).second;
+}
+
+bool DeviceMemory::DropOwnContext(uint64_t context) {
+  std::lock_guard lock(mutex_);
+  if (own_contexts_.erase(context) == 0) return false;
+  FreeAllOf(context);
+  booked_ -= config_.context;
+  return true;
 }
 
 void DeviceMemory::HoldContext() {
@@ -65,12 +85,12 @@ void DeviceMemory::Unbook(size_t bytes) {
   booked_ -= std::min<int64_t>(booked_, static_cast<int64_t>(bytes));
 }
 
-uintptr_t DeviceMemory::Allocate(size_t bytes) {
+uintptr_t DeviceMemory::Allocate(size_t bytes, uint64_t context) {
   if (bytes == 0 || bytes > static_cast<size_t>(config_.total)) return 0;
   std::lock_guard lock(mutex_);
   if (bytes < kSmallBelow) {
     const uintptr_t address = AllocateSmall(RoundUp(bytes, kSmallAlignment));
-    if (address != 0) allocations_[address] = bytes;
+    if (address != 0) allocations_[address] = {bytes, context};
     return address;
   }
   const size_t pages = RoundUp(bytes, kPageBytes);
@@ -80,7 +100,7 @@ uintptr_t DeviceMemory::Allocate(size_t bytes) {
     booked_ -= static_cast<int64_t>(pages);
     return 0;
   }
-  allocations_[address] = bytes;
+  allocations_[address] = {bytes, context};
   return address;
 }
 
@@ -118,7 +138,7 @@ bool DeviceMemory::Free(uintptr_t address) {
 bool DeviceMemory::FreeLocked(uintptr_t address) {
   const auto it = allocations_.find(address);
   if (it == allocations_.end()) return false;
-  const size_t bytes = it->second;
+  const size_t bytes = it->second.bytes;
   allocations_.erase(it);
   if (bytes < kSmallBelow) {
     FreeSmall(address, RoundUp(bytes, kSmallAlignment));
@@ -161,8 +181,8 @@ std::optional<DeviceMemory::Allocation> DeviceMemory::Find(uintptr_t address) co
   auto it = allocations_.upper_bound(address);
   if (it == allocations_.begin()) return std::nullopt;
   --it;
-  if (address - it->first >= it->second) return std::nullopt;
-  return Allocation{it->first, it->second};
+  if (address - it->first >= it->second.bytes) return std::nullopt;
+  return Allocation{it->first, it->second.bytes};
 }
 
 int64_t DeviceMemory::free() const {

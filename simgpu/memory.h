@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 
 namespace oomtrace::simgpu {
 
@@ -34,12 +35,17 @@ class DeviceMemory {
   void HoldContext();
   bool ReleaseContext();
 
+  // A context of its own (cuCtxCreate), known by a number that is not 0: it takes as much as the primary one. False: it
+  // does not fit. Destroyed, it gives that back, with every allocation made for it.
+  bool BookOwnContext(uint64_t context);
+  bool DropOwnContext(uint64_t context);  // false: there is none of that number
+
   // Physical memory without an address. False: it does not fit, nothing changed.
   bool Book(size_t bytes);
   void Unbook(size_t bytes);
 
-  // cudaMalloc. 0: no room (or `bytes` is 0). Fresh memory reads as zeros.
-  uintptr_t Allocate(size_t bytes);
+  // cudaMalloc, in the primary context or in one of its own. 0: no room (or `bytes` is 0). Fresh memory reads as zeros.
+  uintptr_t Allocate(size_t bytes, uint64_t context = 0);
   // cudaFree. False: not the start of a live allocation.
   bool Free(uintptr_t address);
 
@@ -63,6 +69,7 @@ class DeviceMemory {
 
   bool BookLocked(size_t bytes);
   uintptr_t AllocateSmall(size_t bytes);
+  void FreeAllOf(uint64_t context);
   bool FreeLocked(uintptr_t address);
   void FreeSmall(uintptr_t address, size_t bytes);
 
@@ -72,7 +79,12 @@ class DeviceMemory {
   bool context_ = false;
   int holds_ = 0;
   int64_t booked_ = 0;
-  std::map<uintptr_t, size_t> allocations_;  // base -> bytes asked for
+  struct Owned {
+    size_t bytes;  // as asked for
+    uint64_t context;
+  };
+  std::map<uintptr_t, Owned> allocations_;  // by base
+  std::set<uint64_t> own_contexts_;
   std::map<uintptr_t, Chunk> chunks_;
 };
 

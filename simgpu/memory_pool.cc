@@ -54,6 +54,7 @@ bool MemoryPool::Free(uintptr_t address) {
   AddressSpace::Get().Unmap(address, MemoryKind::kDevice);
   used_ -= it->second;
   allocations_.erase(it);
+  if (retired_) TrimLocked(0);
   return true;
 }
 
@@ -71,6 +72,19 @@ size_t MemoryPool::SizeOf(uintptr_t address) const {
 void MemoryPool::Trim(size_t keep) {
   std::lock_guard lock(mutex_);
   TrimLocked(keep);
+}
+
+bool MemoryPool::Retire() {
+  std::lock_guard lock(mutex_);
+  retired_ = true;
+  threshold_ = 0;
+  TrimLocked(0);
+  return allocations_.empty();
+}
+
+bool MemoryPool::retired() const {
+  std::lock_guard lock(mutex_);
+  return retired_;
 }
 
 void MemoryPool::TrimLocked(size_t keep) {

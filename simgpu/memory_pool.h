@@ -31,6 +31,10 @@ class MemoryPool {
   // A synchronization: Trim() to the threshold.
   void Settle() { Trim(threshold()); }
 
+  // The pool was destroyed: what it has idle goes back at once, the rest when it is freed. True: nothing is left.
+  bool Retire();
+  bool retired() const;
+
   uint64_t threshold() const;
   void set_threshold(uint64_t bytes);
   uint64_t used() const;
@@ -47,6 +51,7 @@ class MemoryPool {
   const int device_;
   mutable std::mutex mutex_;
   std::map<uintptr_t, size_t> allocations_;  // base -> bytes held
+  bool retired_ = false;
   uint64_t threshold_ = 0;
   uint64_t used_ = 0;
   uint64_t used_high_ = 0;

@@ -40,6 +40,21 @@ TEST(DeviceMemory, AContextTakesItsAllocationsAlong) {
   EXPECT_FALSE(memory.Free(large));
 }
 
+TEST(DeviceMemory, AContextOfItsOwnIsBookedBesideThePrimaryOneAndTakesItsAllocationsAlong) {
+  DeviceMemory memory(0, Card(kGiB, 0, 200 * kMiB));
+  EXPECT_TRUE(memory.BookContext());
+  EXPECT_TRUE(memory.BookOwnContext(16));
+  EXPECT_EQ(memory.free(), kGiB - 400 * kMiB);
+  const uintptr_t primary = memory.Allocate(4 * kMiB);
+  const uintptr_t own = memory.Allocate(6 * kMiB, 16);
+  EXPECT_FALSE(memory.DropOwnContext(32));
+  EXPECT_TRUE(memory.DropOwnContext(16));
+  EXPECT_FALSE(memory.DropOwnContext(16));
+  EXPECT_EQ(memory.free(), kGiB - 204 * kMiB);
+  EXPECT_FALSE(memory.Free(own));
+  EXPECT_TRUE(memory.Free(primary));
+}
+
 TEST(DeviceMemory, TheLastHoldIsTold) {
   DeviceMemory memory(0, Card(kGiB, 0, 200 * kMiB));
   EXPECT_FALSE(memory.ReleaseContext());

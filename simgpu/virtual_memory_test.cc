@@ -91,6 +91,19 @@ TEST(MemoryPool, KeepsWhatItsThresholdAllows) {
   EXPECT_EQ(pool.reserved_high(), 128 * kMiB);
 }
 
+TEST(MemoryPool, ADestroyedPoolKeepsWhatIsAllocatedUntilItIsFreed) {
+  DeviceMemory memory(0, {.total = 1024 << 20, .other = 0, .context = 0});
+  MemoryPool pool(memory, 0);
+  pool.set_threshold(~uint64_t{0});
+  const uintptr_t live = pool.Allocate(10 * kMiB);
+  pool.Free(pool.Allocate(90 * kMiB));
+  EXPECT_FALSE(pool.Retire());
+  EXPECT_EQ(memory.free(), (1024 - 10) << 20);
+  EXPECT_TRUE(pool.Free(live));
+  EXPECT_EQ(memory.free(), 1024 << 20);
+  EXPECT_TRUE(MemoryPool(memory, 0).Retire());
+}
+
 TEST(MemoryPool, UsesTheLastPagesAndThenRefuses) {
   DeviceMemory memory(0, {.total = 42 << 20, .other = 0, .context = 0});
   MemoryPool pool(memory, 0);

@@ -43,7 +43,7 @@ cudaExtent Halved(const cudaExtent& extent) {
 template <typename Handle>
 cudaError_t Create(Handle* handle, size_t bytes) {
   SIMGPU_REQUIRE_CONTEXT();
-  const uintptr_t address = Machine::Get().current().Allocate(bytes);
+  const uintptr_t address = Machine::Get().current().Allocate(bytes, Machine::own_context());
   *handle = reinterpret_cast<Handle>(address);
   if (address != 0) return Return(cudaSuccess);
   return Return(bytes == 0 ? cudaErrorInvalidValue : cudaErrorMemoryAllocation);

@@ -15,9 +15,9 @@ inline CUresult Driver(int runtime_error) { return static_cast<CUresult>(runtime
 
 inline void* Pointer(CUdeviceptr address) { return reinterpret_cast<void*>(address); }
 
-// Contexts are the devices' primary ones: the handle is the device's number, shifted away from 0.
+// Of a device's primary context: its number, shifted away from 0.
 CUcontext ContextOf(int device);
-// -1: not a context.
+// The device of a primary context, or of one that cuCtxCreate made. -1: not a context.
 int DeviceOf(CUcontext context);
 
 }  // namespace oomtrace::simgpu

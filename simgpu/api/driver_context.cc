@@ -3,6 +3,8 @@
 
 #include <cstdio>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "simgpu/api/driver.h"
 #include "simgpu/api/runtime.h"
@@ -22,12 +24,69 @@ CUresult CheckDevice(CUdevice device) {
   return Machine::Get().valid(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
-// The context stack of a thread below its current context (cuCtxPushCurrent).
+// The context stack of a thread below its current context (cuCtxPushCurrent, cuCtxCreate).
 struct Stack {
-  int devices[32];
+  struct Entry {
+    int device;
+    uint64_t own_context;
+  };
+  Entry entries[32];
   int depth = 0;
 };
 thread_local Stack stack;
+
+bool Push() {
+  if (stack.depth == 32) return false;
+  stack.entries[stack.depth++] = {Machine::chosen_device(), Machine::own_context()};
+  return true;
+}
+
+// Contexts that cuCtxCreate made: handle -> device. Those of the devices themselves are not among them.
+class OwnContexts {
+ public:
+  static OwnContexts& Get() {
+    static auto* contexts = new OwnContexts;
+    return *contexts;
+  }
+  void Add(uint64_t context, int device) {
+    std::lock_guard lock(mutex_);
+    devices_[context] = device;
+  }
+  bool Remove(uint64_t context) {
+    std::lock_guard lock(mutex_);
+    return devices_.erase(context) != 0;
+  }
+  int DeviceOf(uint64_t context) const {
+    std::lock_guard lock(mutex_);
+    const auto found = devices_.find(context);
+    return found == devices_.end() ? -1 : found->second;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<uint64_t, int> devices_;
+};
+
+// To what was current before, of what is still there.
+void Pop() {
+  Stack::Entry below = {-1, 0};
+  while (stack.depth > 0) {
+    below = stack.entries[--stack.depth];
+    if (below.own_context == 0 || OwnContexts::Get().DeviceOf(below.own_context) >= 0) break;
+    below = {-1, 0};
+  }
+  Machine::choose_device(below.device, below.own_context);
+}
+
+CUcontext CurrentContext() {
+  const uint64_t own = Machine::own_context();
+  return own != 0 ? reinterpret_cast<CUcontext>(own) : ContextOf(Machine::current_device());
+}
+
+uint64_t OwnNumber(CUcontext context) {
+  const uint64_t number = reinterpret_cast<uintptr_t>(context);
+  return OwnContexts::Get().DeviceOf(number) >= 0 ? number : 0;
+}
 
 }  // namespace
 
@@ -37,7 +96,8 @@ CUcontext ContextOf(int device) { return reinterpret_cast<CUcontext>(kFirstConte
 
 int DeviceOf(CUcontext context) {
   const uintptr_t number = reinterpret_cast<uintptr_t>(context) - kFirstContext;
-  return number < static_cast<uintptr_t>(Machine::Get().device_count()) ? static_cast<int>(number) : -1;
+  if (number < static_cast<uintptr_t>(Machine::Get().device_count())) return static_cast<int>(number);
+  return OwnContexts::Get().DeviceOf(reinterpret_cast<uintptr_t>(context));
 }
 
 }  // namespace oomtrace::simgpu
@@ -143,11 +203,16 @@ SIMGPU_API CUresult cuDevicePrimaryCtxReset_v2(CUdevice device) {
   return CUDA_SUCCESS;
 }
 
-// A context of one's own shares the primary one here: its memory is booked once.
 SIMGPU_API CUresult cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned int, CUdevice device) {
-  if (const Refusal refusal = Machine::Get().RequireContext(device); refusal != Refusal::kNone) return Driver(refusal);
-  *context = ContextOf(device);
-  Machine::choose_device(device);
+  *context = nullptr;
+  if (const CUresult result = CheckDevice(device)) return result;
+  const uint64_t own = Machine::Get().NewHandle();
+  if (!Machine::Get().device(device).BookOwnContext(own)) return CUDA_ERROR_OUT_OF_MEMORY;
+  Machine::Get().NoteContext(device);
+  OwnContexts::Get().Add(own, device);
+  Push();
+  Machine::choose_device(device, own);
+  *context = reinterpret_cast<CUcontext>(own);
   return CUDA_SUCCESS;
 }
 
@@ -160,7 +225,12 @@ SIMGPU_API CUresult cuCtxCreate_v2(CUcontext* context, unsigned int flags, CUdev
 }
 
 SIMGPU_API CUresult cuCtxDestroy_v2(CUcontext context) {
-  return DeviceOf(context) < 0 ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
+  const uint64_t own = OwnNumber(context);
+  if (own == 0) return CUDA_ERROR_INVALID_CONTEXT;  // the devices' own ones are released, not destroyed
+  Machine::Get().device(OwnContexts::Get().DeviceOf(own)).DropOwnContext(own);
+  OwnContexts::Get().Remove(own);
+  if (Machine::own_context() == own) Pop();
+  return CUDA_SUCCESS;
 }
 
 SIMGPU_API CUresult cuCtxGetCurrent(CUcontext* context) {
@@ -168,7 +238,7 @@ SIMGPU_API CUresult cuCtxGetCurrent(CUcontext* context) {
   if (const Refusal refusal = Machine::Get().CheckUsable(); refusal != Refusal::kNone) return Driver(refusal);
   const int device = Machine::chosen_device();
   if (device >= 0) {
-    *context = ContextOf(device);
+    *context = CurrentContext();
   } else if (Machine::Get().device(0).has_context()) {
     // The runtime made device 0 current when this process first used it.
     *context = ContextOf(0);
@@ -183,22 +253,21 @@ SIMGPU_API CUresult cuCtxSetCurrent(CUcontext context) {
   }
   const int device = DeviceOf(context);
   if (device < 0) return CUDA_ERROR_INVALID_CONTEXT;
-  Machine::choose_device(device);
+  Machine::choose_device(device, OwnNumber(context));
   return CUDA_SUCCESS;
 }
 
 SIMGPU_API CUresult cuCtxPushCurrent_v2(CUcontext context) {
   const int device = DeviceOf(context);
-  if (device < 0 || stack.depth == 32) return CUDA_ERROR_INVALID_CONTEXT;
-  stack.devices[stack.depth++] = Machine::chosen_device();
-  Machine::choose_device(device);
+  if (device < 0 || !Push()) return CUDA_ERROR_INVALID_CONTEXT;
+  Machine::choose_device(device, OwnNumber(context));
   return CUDA_SUCCESS;
 }
 
 SIMGPU_API CUresult cuCtxPopCurrent_v2(CUcontext* context) {
   if (stack.depth == 0) return CUDA_ERROR_INVALID_CONTEXT;
-  if (context != nullptr) *context = ContextOf(Machine::current_device());
-  Machine::choose_device(stack.devices[--stack.depth]);
+  if (context != nullptr) *context = CurrentContext();
+  Pop();
   return CUDA_SUCCESS;
 }
 

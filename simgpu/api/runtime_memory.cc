@@ -4,6 +4,7 @@
 
 #include "simgpu/activity.h"
 #include "simgpu/address_space.h"
+#include "simgpu/api/graphs.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
 #include "simgpu/api/sharing.h"
@@ -79,7 +80,7 @@ SIMGPU_API cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   *pointer = nullptr;
   if (bytes == 0) return Return(cudaSuccess);
   DeviceMemory& memory = Machine::Get().current();
-  const uintptr_t address = memory.Allocate(bytes);
+  const uintptr_t address = memory.Allocate(bytes, Machine::own_context());
   Log("cudaMalloc(%zu) = %#zx, free %lld", bytes, address, static_cast<long long>(memory.free()));
   if (address == 0) return Return(cudaErrorMemoryAllocation);
   ChangeMemory({.allocation = true,
@@ -150,7 +151,8 @@ SIMGPU_API cudaError_t cudaFree(void* pointer) {
   if (range->kind != MemoryKind::kDevice) return Return(cudaErrorInvalidValue);
   DeviceMemory& memory = Machine::Get().device(range->device);
   const auto allocation = memory.Find(address);
-  if (!memory.Free(address) && !FreeToPool(address) && !FreeUnbooked(address)) return Return(cudaErrorInvalidValue);
+  if (!memory.Free(address) && !FreeToPool(address) && !Graphs().Free(address) && !FreeUnbooked(address))
+    return Return(cudaErrorInvalidValue);
   ChangeMemory({.allocation = false,
                 .kind = CUPTI_ACTIVITY_MEMORY_KIND_DEVICE,
                 .address = address,

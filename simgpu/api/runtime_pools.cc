@@ -38,7 +38,7 @@ MemoryPool* FromHandle(cudaMemPool_t handle) {
   Pools& pools = AllPools();
   std::lock_guard lock(pools.mutex);
   for (const auto& pool : pools.all) {
-    if (Handle(*pool) == handle) return pool.get();
+    if (Handle(*pool) == handle && !pool->retired()) return pool.get();
   }
   return nullptr;
 }
@@ -90,12 +90,14 @@ MemoryPool& CurrentPool(int device) {
 bool FreeToPool(uintptr_t address) {
   Pools& pools = AllPools();
   std::lock_guard lock(pools.mutex);
-  return std::any_of(pools.all.begin(), pools.all.end(), [&](const auto& pool) {
-    const size_t bytes = pool->SizeOf(address);
-    if (bytes == 0 || !pool->Free(address)) return false;
-    Tell(*pool, false, address, bytes, nullptr);
-    return true;
-  });
+  const auto owner =
+      std::find_if(pools.all.begin(), pools.all.end(), [&](const auto& pool) { return pool->Owns(address); });
+  if (owner == pools.all.end()) return false;
+  const size_t bytes = (*owner)->SizeOf(address);
+  (*owner)->Free(address);
+  Tell(**owner, false, address, bytes, nullptr);
+  if ((*owner)->retired() && (*owner)->used() == 0) pools.all.erase(owner);
+  return true;
 }
 
 void SettlePools() {
@@ -161,13 +163,14 @@ SIMGPU_API cudaError_t cudaMemPoolDestroy(cudaMemPool_t handle) {
   Pools& pools = AllPools();
   std::lock_guard lock(pools.mutex);
   const auto first = pools.all.begin() + static_cast<std::ptrdiff_t>(pools.current.size());
-  const auto it = std::find_if(first, pools.all.end(), [&](const auto& pool) { return Handle(*pool) == handle; });
+  const auto it = std::find_if(first, pools.all.end(),
+                               [&](const auto& pool) { return Handle(*pool) == handle && !pool->retired(); });
   if (it == pools.all.end()) return Return(cudaErrorInvalidValue);
   for (size_t i = 0; i < pools.current.size(); ++i) {
     if (pools.current[i] == it->get()) pools.current[i] = pools.all[i].get();
   }
   Tell(**it, CUPTI_ACTIVITY_MEMORY_POOL_OPERATION_TYPE_DESTROYED);
-  pools.all.erase(it);
+  if ((*it)->Retire()) pools.all.erase(it);
   return Return(cudaSuccess);
 }
 

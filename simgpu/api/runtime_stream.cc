@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "simgpu/activity.h"
+#include "simgpu/api/graphs.h"
 #include "simgpu/api/pools.h"
 #include "simgpu/api/runtime.h"
 #include "simgpu/streams.h"
@@ -126,6 +127,9 @@ SIMGPU_API cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* gr
   const uint64_t capture = Streams::Get().CaptureOf(Number(stream));
   if (!Streams::Get().EndCapture(Number(stream))) return Return(cudaErrorIllegalState);
   *graph = Opaque<cudaGraph_t>();
+  Graphs().AddGraph(Number(*graph));
+  // What was captured is not kept; one opaque node stands for it, so that nobody takes the graph for an empty one.
+  Graphs().AddOther(Number(*graph), Number(*graph));
   KeepCapture(capture, Number(*graph));
   return Return(cudaSuccess);
 }
@@ -159,39 +163,3 @@ SIMGPU_API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode
   std::swap(current, *mode);
   return Return(cudaSuccess);
 }
-
-SIMGPU_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph,
-                                                     unsigned long long) {
-  *executable = Opaque<cudaGraphExec_t>();
-  KeepGraph(Number(graph), Number(*executable));
-  return Return(cudaSuccess);
-}
-
-SIMGPU_API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags) {
-  return cudaGraphInstantiateWithFlags(executable, graph, flags);
-}
-
-// What was captured is not kept; one opaque node stands for it, so that nobody takes the graph for an empty one.
-SIMGPU_API cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
-  if (nodes != nullptr && *count > 0) *nodes = reinterpret_cast<cudaGraphNode_t>(graph);
-  *count = 1;
-  return Return(cudaSuccess);
-}
-
-SIMGPU_API cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  const ApiCall call(kRuntimeApi, CUPTI_RUNTIME_TRACE_CBID_cudaGraphLaunch_v10000, "cudaGraphLaunch");
-  RunGraph(Number(executable), Number(stream));
-  return Return(cudaSuccess);
-}
-
-SIMGPU_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  ForgetGraph(Number(graph));
-  return Return(cudaSuccess);
-}
-
-SIMGPU_API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-  ForgetGraph(Number(executable));
-  return Return(cudaSuccess);
-}
-
-SIMGPU_API cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { return Return(cudaSuccess); }

@@ -1,5 +1,4 @@
-// Memory of other processes and of other interfaces (IPC, external memory), and what graphs will take: addresses that
-// book nothing on the device.
+// Memory of other processes and of other interfaces (IPC, external memory): addresses that book nothing on the device.
 #include "simgpu/api/sharing.h"
 
 #include <cuda_runtime_api.h>
@@ -137,27 +136,3 @@ SIMGPU_API CUresult cuExternalMemoryGetMappedBuffer(CUdeviceptr* address, CUexte
 SIMGPU_API CUresult cuDestroyExternalMemory(CUexternalMemory memory) {
   return Driver(cudaDestroyExternalMemory(reinterpret_cast<cudaExternalMemory_t>(memory)));
 }
-
-// The node's address; what it takes when the graph is launched is not simulated.
-SIMGPU_API cudaError_t cudaGraphAddMemAllocNode(cudaGraphNode_t* node, cudaGraph_t, const cudaGraphNode_t*, size_t,
-                                                cudaMemAllocNodeParams* parameters) {
-  SIMGPU_REQUIRE_CONTEXT();
-  const uintptr_t address = AddUnbooked(parameters->bytesize, parameters->poolProps.location.id);
-  parameters->dptr = Pointer(address);
-  *node = reinterpret_cast<cudaGraphNode_t>(Machine::Get().NewHandle());
-  return Return(address == 0 ? cudaErrorMemoryAllocation : cudaSuccess);
-}
-
-SIMGPU_API CUresult cuGraphAddMemAllocNode(CUgraphNode* node, CUgraph, const CUgraphNode*, size_t,
-                                           CUDA_MEM_ALLOC_NODE_PARAMS* parameters) {
-  cudaMemAllocNodeParams same = {};
-  same.bytesize = parameters->bytesize;
-  same.poolProps.location.id = parameters->poolProps.location.id;
-  const cudaError_t error =
-      cudaGraphAddMemAllocNode(reinterpret_cast<cudaGraphNode_t*>(node), nullptr, nullptr, 0, &same);
-  parameters->dptr = reinterpret_cast<CUdeviceptr>(same.dptr);
-  return Driver(error);
-}
-
-SIMGPU_API cudaError_t cudaDeviceGraphMemTrim(int) { return Return(cudaSuccess); }
-SIMGPU_API CUresult cuDeviceGraphMemTrim(CUdevice) { return CUDA_SUCCESS; }

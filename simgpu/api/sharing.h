@@ -1,5 +1,4 @@
-// Memory at an address of this process that is booked elsewhere: of another process, of another interface, of a graph
-// that is not launched.
+// Memory at an address of this process that is booked elsewhere: of another process, of another interface.
 #pragma once
 
 #include <cstddef>

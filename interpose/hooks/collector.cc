@@ -9,6 +9,7 @@
 #include "cupti/interface.h"
 #include "interpose/hooks/real.h"
 #include "interpose/record/gpu_events.h"
+#include "interpose/record/settings.h"
 #include "interpose/record/text.h"
 
 namespace oomtrace {
@@ -16,17 +17,13 @@ namespace {
 
 using cupti::Collector;
 
-enum class Tier { kOff, kMemory, kTimeline };
-
-constexpr uint64_t kDefaultSteps = 3;
 // Records of a window, about 25 bytes each: what one trace may spend on a timeline.
 constexpr uint64_t kMostActivities = 4000000;
 constexpr char kLibrary[] = "liboomtrace_cupti.so";
 
 struct Settings {
-  Tier tier = Tier::kOff;
-  uint64_t first = 1;  // optimizer steps of the window, counted from 1
-  uint64_t last = kDefaultSteps;
+  CuptiTier tier = CuptiTier::kOff;
+  StepWindow window;
 };
 
 Settings settings;
@@ -211,33 +208,12 @@ const Collector* Load() {
   return get != nullptr ? get() : nullptr;
 }
 
-// 0: not a number.
-uint64_t Number(const char** text) {
-  uint64_t value = 0;
-  for (; **text >= '0' && **text <= '9' && value < 1000000000; ++*text)
-    value = value * 10 + static_cast<uint64_t>(**text - '0');
-  return value;
-}
-
-void ReadSteps(const char* text) {
-  const uint64_t first = Number(&text);
-  if (first == 0) return;
-  if (*text != '-') {
-    settings.last = first;
-    return;
-  }
-  ++text;
-  const uint64_t last = Number(&text);
-  settings.first = first;
-  settings.last = last >= first ? last : first;
-}
-
 void UpdateWindow() {
   const Collector* control = collector.load(std::memory_order_acquire);
-  if (control == nullptr || settings.tier != Tier::kTimeline) return;
+  if (control == nullptr || settings.tier != CuptiTier::kTimeline) return;
   const uint64_t done = steps.load(std::memory_order_relaxed);
-  if (done + 1 == settings.first) control->open_window();
-  if (done == settings.last) control->close_window("the steps asked for are over");
+  if (done + 1 == settings.window.first) control->open_window();
+  if (done == settings.window.last) control->close_window("the steps asked for are over");
 }
 
 void StopAtExit(int, void*) {
@@ -248,17 +224,15 @@ void StopAtExit(int, void*) {
 
 void PrepareCollector() {
   const char* tier = getenv("OOMTRACE_CUPTI");
-  const char* window = getenv("OOMTRACE_TIMELINE");
-  if (tier != nullptr && strcmp(tier, "mem") == 0) settings.tier = Tier::kMemory;
-  if (tier != nullptr && strcmp(tier, "timeline") == 0) settings.tier = Tier::kTimeline;
-  if (window != nullptr && window[0] != 0 && (tier == nullptr || strcmp(tier, "off") != 0)) {
-    settings.tier = Tier::kTimeline;
-    ReadSteps(window);
-  }
+  const char* steps = getenv("OOMTRACE_TIMELINE");
+  const bool named = tier != nullptr && ParseTier(tier, &settings.tier);
+  if (steps == nullptr || steps[0] == 0 || (named && settings.tier == CuptiTier::kOff)) return;
+  settings.tier = CuptiTier::kTimeline;
+  ParseSteps(steps, &settings.window);
 }
 
 void DevicesFound() {
-  if (settings.tier == Tier::kOff || tried.load(std::memory_order_relaxed)) [[likely]]
+  if (settings.tier == CuptiTier::kOff || tried.load(std::memory_order_relaxed)) [[likely]]
     return;
   if (Recorder::Current() == nullptr || tried.exchange(true)) return;
   if (getenv("NSYS_PROFILING_SESSION_ID") != nullptr || IsForeign("CUDA_INJECTION64_PATH") ||
@@ -269,7 +243,7 @@ void DevicesFound() {
   const Collector* control = Load();
   if (control == nullptr) return Refuse("liboomtrace_cupti.so is not beside liboomtrace.so");
   cupti::Options options;
-  options.timeline = settings.tier == Tier::kTimeline;
+  options.timeline = settings.tier == CuptiTier::kTimeline;
   options.most_activities = kMostActivities;
   options.foreign_subscriber = subscribed_elsewhere.load(std::memory_order_relaxed);
   control->start(library, &kSink, options);
@@ -278,7 +252,7 @@ void DevicesFound() {
 }
 
 void CollectorRecordingStarted(Recorder& recorder) {
-  if (settings.tier == Tier::kOff) return;
+  if (settings.tier == CuptiTier::kOff) return;
   on_exit(StopAtExit, nullptr);
   Entry entry(Cause::kFact);
   if (!entry) return;
@@ -296,7 +270,7 @@ void CollectorRecordingStarted(Recorder& recorder) {
 }
 
 void CollectorStepEnd(uint64_t optimizer) {
-  if (settings.tier != Tier::kTimeline) return;
+  if (settings.tier != CuptiTier::kTimeline) return;
   // Of several optimizers the first one counts.
   uint64_t none = 0;
   counted_optimizer.compare_exchange_strong(none, optimizer);

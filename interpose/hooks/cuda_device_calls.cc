@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "interpose/hooks/attribution.h"
+#include "interpose/hooks/collector.h"
 #include "interpose/hooks/cuda_query.h"
 #include "interpose/hooks/device_hook.h"
 #include "interpose/hooks/nvml.h"
@@ -141,7 +142,9 @@ void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& alloca
   // What failed without having been about memory (a graph node with wrong arguments) is nobody's business.
   if (result != 0 && !IsDeviceMemory(allocation.kind)) return;
   // PyTorch's allocator holds its lock when it calls.
-  if (!RecordCall(site, allocation, result)) TickSlowClock();
+  if (RecordCall(site, allocation, result)) return;
+  TickSlowClock();
+  if (result == 0) DevicesFound();  // by a program that never asked for their number
 }
 
 void RecordMeasured(const HookSite& site, const DeviceAllocation& allocation, const FreeBytes& before) {

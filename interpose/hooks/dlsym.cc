@@ -6,12 +6,12 @@
 // RTLD_NEXT and RTLD_DEFAULT it looks at who calls (LLVM's OpenMP finds itself again and again if that is somebody
 // else). Nothing is allocated and no lock is taken on that way; the name is read, no more.
 #include <dlfcn.h>
-#include <stdlib.h>
 
 #include <atomic>
 
 #include "interpose/hooks/entry_table.h"
 #include "interpose/hooks/real.h"
+#include "interpose/record/settings.h"
 
 using namespace oomtrace;
 
@@ -41,10 +41,7 @@ DlsymFunction* RealDlsym() {
   return known;
 }
 
-bool DlsymHooked() {
-  const char* wanted = getenv("OOMTRACE_DLSYM");
-  return wanted == nullptr || wanted[0] != '0' || wanted[1] != 0;
-}
+bool DlsymHooked() { return SwitchedOn("OOMTRACE_DLSYM", true); }
 
 }  // namespace oomtrace
 

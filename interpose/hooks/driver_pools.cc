@@ -2,6 +2,7 @@
 #include <cuda.h>
 
 #include "interpose/hooks/device_hook.h"
+#include "interpose/hooks/graph_memory.h"
 
 using namespace oomtrace;
 using wire::MemoryKind;
@@ -58,10 +59,15 @@ OOMTRACE_EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode* node, CUgraph graph
                             .handle = Number(graph),
                             .device = parameters->poolProps.location.id};
   };
-  return CallAllocating<CUresult>(OOMTRACE_SITE(kCuGraphAddMemAllocNode), given, node, graph, dependencies, count,
-                                  parameters);
+  const CUresult result = CallAllocating<CUresult>(OOMTRACE_SITE(kCuGraphAddMemAllocNode), given, node, graph,
+                                                   dependencies, count, parameters);
+  if (result == 0) NoteGraphMemoryNode();
+  return result;
 }
 
 OOMTRACE_EXPORT CUresult cuDeviceGraphMemTrim(CUdevice device) {
-  return CallChangingFree<CUresult>(OOMTRACE_SITE(kCuDeviceGraphMemTrim), device);
+  const HookSite site = OOMTRACE_SITE(kCuDeviceGraphMemTrim);
+  const CUresult result = CallChangingFree<CUresult>(site, device);
+  if (HasGraphMemoryNodes() && !InsideCuda::Now()) RecordGraphMemory(site);
+  return result;
 }

@@ -46,6 +46,9 @@ void OnStart(Recorder& recorder) {
 }
 
 __attribute__((constructor)) void Initialize() {
+  // Not when they are called, which may be in a signal handler.
+  FindReal(HookId::kExitNow, nullptr);
+  FindReal(HookId::kExitNowC99, nullptr);
   PrepareCollector();
   Recorder::OnStart(OnStart);
   Recorder::OnExit(AuditBindings);

@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 
 #include "interpose/hooks/device_hook.h"
+#include "interpose/hooks/graph_memory.h"
 
 using namespace oomtrace;
 using wire::MemoryKind;
@@ -60,10 +61,15 @@ OOMTRACE_EXPORT cudaError_t cudaGraphAddMemAllocNode(cudaGraphNode_t* node, cuda
                             .handle = Number(graph),
                             .device = parameters->poolProps.location.id};
   };
-  return CallAllocating<cudaError_t>(OOMTRACE_SITE(kGraphAddMemAllocNode), given, node, graph, dependencies, count,
-                                     parameters);
+  const cudaError_t result = CallAllocating<cudaError_t>(OOMTRACE_SITE(kGraphAddMemAllocNode), given, node, graph,
+                                                         dependencies, count, parameters);
+  if (result == 0) NoteGraphMemoryNode();
+  return result;
 }
 
 OOMTRACE_EXPORT cudaError_t cudaDeviceGraphMemTrim(int device) {
-  return CallChangingFree<cudaError_t>(OOMTRACE_SITE(kDeviceGraphMemTrim), device);
+  const HookSite site = OOMTRACE_SITE(kDeviceGraphMemTrim);
+  const cudaError_t result = CallChangingFree<cudaError_t>(site, device);
+  if (HasGraphMemoryNodes() && !InsideCuda::Now()) RecordGraphMemory(site);
+  return result;
 }

@@ -7,6 +7,7 @@
 #include "interpose/python/python_stack.h"
 #include "interpose/record/events.h"
 #include "interpose/record/process_info.h"
+#include "interpose/record/settings.h"
 
 // graphs.py to holders.py, zero-terminated; made by the build.
 extern "C" const char oomtrace_holder_search[];
@@ -190,6 +191,11 @@ PyObject* WatchCodeObjects(PyObject*, PyObject*) {
 // search_source() -> the Python source of the search for holders
 PyObject* SearchSource(PyObject*, PyObject*) { return Python()->Py_BuildValue("s", oomtrace_holder_search); }
 
+// stacks_wanted() -> whether OOMTRACE_STACKS leaves them on
+PyObject* StacksWanted(PyObject*, PyObject*) {
+  return Python()->Py_BuildValue("i", SwitchedOn("OOMTRACE_STACKS", true) ? 1 : 0);
+}
+
 // use_stacks(trusted)
 PyObject* UseStacks(PyObject*, PyObject* arguments) {
   int trusted;
@@ -221,6 +227,7 @@ PyMethodDef functions[] = {
     {"hooks", WriteHookStates, kVarArgs, nullptr},
     {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},
     {"frame_slots", FrameSlots, kVarArgs, nullptr},
+    {"stacks_wanted", StacksWanted, kVarArgs, nullptr},
     {"use_stacks", UseStacks, kVarArgs, nullptr},
     {"watch_code", WatchCodeObjects, kVarArgs, nullptr},
     {"use_module_call", UseModuleCall, kVarArgs, nullptr},

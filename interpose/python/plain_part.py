@@ -68,9 +68,9 @@ def code_is_watched():
 
 def start_stacks():
     """Stacks from here on, if the walk is right in this interpreter. Returns why not, or ""."""
-    if sys.modules["os"].environ.get("OOMTRACE_STACKS") == "0":
+    if not stacks_wanted():
         use_stacks(0)
-        return "no Python stacks: OOMTRACE_STACKS=0"
+        return "no Python stacks: OOMTRACE_STACKS switches them off"
     if stacks_agree() and code_is_watched():
         use_stacks(1)
         return ""

@@ -43,7 +43,10 @@ struct TraceHeader {
   std::atomic<uint32_t> fold_generation;  // the fold that counts: chunks of other generations are to be ignored
   uint32_t zero;
   std::atomic<uint64_t> fold_horizon[2];  // ticks up to which events are folded, of generations by their lowest bit
-  uint8_t zero_to_reason[120];
+  // By _exit(), which runs no exit handler: 0, or the ticks when it was called, stored after the status.
+  std::atomic<uint64_t> exit_ticks;
+  std::atomic<int32_t> exit_status;
+  uint8_t zero_to_reason[108];
   char reason[256];  // state machine: why the recorder is disabled
   uint8_t zero_to_end[kHeaderSize - 512];
 };
@@ -74,6 +77,7 @@ static_assert(offsetof(TraceHeader, start_monotonic_ns) == 64 && offsetof(TraceH
 static_assert(offsetof(TraceHeader, recycled_chunks) == 80 && offsetof(TraceHeader, folded_events) == 88);
 static_assert(offsetof(TraceHeader, unknown_calls) == 96 && offsetof(TraceHeader, failed_stacks) == 104);
 static_assert(offsetof(TraceHeader, fold_horizon) == 120);
+static_assert(offsetof(TraceHeader, exit_ticks) == 136 && offsetof(TraceHeader, exit_status) == 144);
 static_assert(offsetof(TraceHeader, fold_generation) == 112 && offsetof(TraceHeader, reason) == 256);
 
 static_assert(sizeof(ChunkHeader) == kChunkHeaderSize);

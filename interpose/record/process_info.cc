@@ -22,7 +22,7 @@ constexpr size_t kMostText = 8192;
 constexpr size_t kMostVariable = 512;
 constexpr size_t kMostPacket = 32768;
 
-constexpr std::string_view kPrefixes[] = {"OOMTRACE_SIM_", "XLA_PYTHON_CLIENT_"};
+constexpr std::string_view kPrefixes[] = {"OOMTRACE", "XLA_PYTHON_CLIENT_"};
 constexpr std::string_view kNames[] = {
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
@@ -66,6 +66,22 @@ void AddLink(ProtoWriter& proto, uint32_t field, const char* link) {
   char target[4096];
   const ssize_t size = readlink(link, target, sizeof(target));
   if (size > 0) proto.Bytes(field, target, static_cast<size_t>(size));
+}
+
+void AddBoot(ProtoWriter& proto) {
+  char text[64];
+  size_t size = ReadFile("/proc/sys/kernel/random/boot_id", text, sizeof(text));
+  while (size > 0 && text[size - 1] == '\n') --size;
+  proto.Bytes(16, text, size);
+}
+
+// The 20th word behind the program's name, which stands in parentheses and may hold anything. 0: not known.
+uint64_t StartOfProcess() {
+  char text[1024];
+  text[ReadFile("/proc/self/stat", text, sizeof(text) - 1)] = 0;
+  const char* at = strrchr(text, ')');
+  for (int i = 0; at != nullptr && i < 20; ++i) at = strchr(at + 1, ' ');
+  return at != nullptr ? strtoull(at + 1, nullptr, 10) : 0;
 }
 
 void AddArguments(ProtoWriter& proto, const char* arguments, size_t size) {
@@ -112,6 +128,9 @@ void WriteProcess(Facts& facts, const Versions& versions) {
     proto.Bytes(10, versions.cuda.data(), versions.cuda.size());
     proto.Text(11, OOMTRACE_VERSION);
     proto.Bool(12, Simulated());
+    AddBoot(proto);
+    proto.Uint(17, StartOfProcess());
+    AddLink(proto, 18, "/proc/self/ns/pid");
     proto.End(message);
   });
 }

@@ -15,6 +15,7 @@
 #include "interpose/record/events.h"
 #include "interpose/record/memory.h"
 #include "interpose/record/process_info.h"
+#include "interpose/record/settings.h"
 #include "interpose/record/test_point.h"
 
 namespace oomtrace {
@@ -35,11 +36,6 @@ void (*start_callback)(Recorder&) = nullptr;
 void (*exit_callback)() = nullptr;
 
 uint32_t ThreadId() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
-
-bool IsSet(const char* name, char value) {
-  const char* text = getenv(name);
-  return text != nullptr && text[0] == value && text[1] == 0;
-}
 
 // At thread exit. Later destructors of the thread may still free device memory: they attach anew.
 void DetachThread(void* state) {
@@ -85,6 +81,7 @@ void AtExit(int status, void*) {
       recorder->facts().Finish();
     }
   }
+  recorder->SayDiskFull();
   if (!recorder->out_of_memory() && !Verbose()) return;
   PathLine line;
   line.Add(recorder->out_of_memory() ? "CUDA out of memory was recorded in " : "recorded ");
@@ -96,7 +93,7 @@ void AtExit(int status, void*) {
 
 }  // namespace
 
-bool Verbose() { return IsSet("OOMTRACE_VERBOSE", '1'); }
+bool Verbose() { return SwitchedOn("OOMTRACE_VERBOSE", false); }
 
 void SayLine(const char* text) {
   // A closed stderr is nobody's fault, and one that nobody reads must not hold up the job.
@@ -119,7 +116,7 @@ void SayLine(const char* text) {
 }
 
 void Recorder::Initialize() {
-  if (process_page != nullptr || IsSet("OOMTRACE", '0')) return;
+  if (process_page != nullptr || !SwitchedOn("OOMTRACE", true)) return;
   void* page = MapMemory(kPage);
   if (page == nullptr || madvise(page, kPage, MADV_WIPEONFORK) != 0) return;
   if (pthread_key_create(&thread_key, DetachThread) != 0) return;
@@ -149,7 +146,29 @@ Recorder* Recorder::Make() {
   return recorder;
 }
 
-void Recorder::CountDropped() { file_.header()->dropped_events.fetch_add(1, std::memory_order_relaxed); }
+void Recorder::CountDropped() {
+  file_.header()->dropped_events.fetch_add(1, std::memory_order_relaxed);
+  SayDiskFull();
+}
+
+void Recorder::SayDiskFull() {
+  if (!file_.lost_to_full_disk() || said_disk_full_.exchange(true, std::memory_order_relaxed)) return;
+  Text<512> line;
+  line.Add("no room for the trace on its disk (").Add(strerrordesc_np(file_.disk_error()));
+  line.Add("): from here on it is incomplete: ").AddEnd(path_.c_str(), TraceFile::kShownPath);
+  SayLine(line.Add("; set OOMTRACE_DIR to a folder with more room").c_str());
+}
+
+void Recorder::NoteExitWithoutHandlers(int status) {
+  if (process_page == nullptr) return;
+  Recorder* recorder = process_page->recorder.load(std::memory_order_acquire);
+  if (recorder == nullptr || recorder->state() != State::kRecording) return;
+  TraceHeader* header = recorder->file_.header();
+  // A child of vfork runs in its parent's memory.
+  if (header->pid != static_cast<uint32_t>(getpid())) return;
+  header->exit_status.store(status, std::memory_order_relaxed);
+  header->exit_ticks.store(Ticks(), std::memory_order_release);
+}
 
 void Recorder::Disable(const char* reason) {
   if (state() == State::kDisabled) return;
@@ -204,6 +223,7 @@ bool Recorder::Start() {
   // A forked child has inherited the registration, as it has this variable.
   static std::atomic<bool> registered{false};
   if (!registered.exchange(true)) on_exit(AtExit, nullptr);
+  SayNonsense();
   if (start_callback != nullptr) start_callback(*this);
   return true;
 }

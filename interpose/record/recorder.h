@@ -65,9 +65,15 @@ class Recorder {
   void CountFailedStack() { file_.header()->failed_stacks.fetch_add(1, std::memory_order_relaxed); }
   void CountUnknownCall() { file_.header()->unknown_calls.fetch_add(1, std::memory_order_relaxed); }
 
+  // _exit(): at any moment, in a signal handler or in a child of vfork too. Two stores to the header, no lock.
+  static void NoteExitWithoutHandlers(int status);
+
   // Whether the line about it is to be printed at exit.
   void NoteOutOfMemory() { out_of_memory_.store(true, std::memory_order_relaxed); }
   bool out_of_memory() const { return out_of_memory_.load(std::memory_order_relaxed); }
+
+  // Once: that the disk is full, if events were lost by it.
+  void SayDiskFull();
 
  private:
   bool OpenFile();
@@ -75,6 +81,7 @@ class Recorder {
 
   std::atomic<State> state_;
   std::atomic<bool> out_of_memory_;
+  std::atomic<bool> said_disk_full_;
   SpinLock lock_;  // starting, and the list of free thread states
   ThreadState* free_threads_;
   TraceFile file_;

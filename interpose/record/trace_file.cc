@@ -24,8 +24,6 @@
 namespace oomtrace {
 namespace {
 
-constexpr size_t kShownPath = 140;  // bytes of a path, its end, that leave room in a Reason for what is wrong with it
-
 uint64_t LargestFile() {
   // Beyond this limit the kernel sends SIGXFSZ, which would kill the application.
   rlimit limit;
@@ -115,19 +113,28 @@ bool TraceFile::Reserve(uint64_t begin, uint64_t end) {
 
 bool TraceFile::Grow() {
   if (full_ || reserved_chunks_ == budget_chunks_) return false;
-  // Twice as much each time, so that a short job leaves a small file.
-  uint64_t target = reserved_chunks_ + std::clamp(reserved_chunks_, kFirstChunks, kExtent / kChunkSize);
-  if (target > budget_chunks_) target = budget_chunks_;
-  // The limit may have been lowered since Open; beyond it posix_fallocate would raise SIGXFSZ.
-  const uint64_t bytes = kHeaderSize + target * kChunkSize;
-  if (bytes > LargestFile() || !Reserve(kHeaderSize + reserved_chunks_ * kChunkSize, bytes)) {
+  // Twice as much each time, so that a short job leaves a small file; on a disk that is nearly full, what there is.
+  uint64_t more = std::clamp(reserved_chunks_, kFirstChunks, kExtent / kChunkSize);
+  more = std::min(more, budget_chunks_ - reserved_chunks_);
+  const uint64_t begin = kHeaderSize + reserved_chunks_ * kChunkSize;
+  for (; more > 0; more /= 2) {
+    // The limit may have been lowered since Open; beyond it posix_fallocate would raise SIGXFSZ.
+    errno = EFBIG;
+    if (begin + more * kChunkSize <= LargestFile() && Reserve(begin, begin + more * kChunkSize)) break;
+  }
+  if (more == 0) {
     full_ = true;
+    disk_error_.store(errno, std::memory_order_relaxed);
     return false;
   }
   OOMTRACE_TEST_POINT("grow: reserved");
-  reserved_chunks_ = target;
-  header_->reserved_chunks.store(target, std::memory_order_release);
+  reserved_chunks_ += more;
+  header_->reserved_chunks.store(reserved_chunks_, std::memory_order_release);
   return true;
+}
+
+void TraceFile::NoteLoss() {
+  if (disk_error() != 0) lost_to_full_disk_.store(true, std::memory_order_relaxed);
 }
 
 ChunkHeader* TraceFile::At(uint64_t index) const {
@@ -179,6 +186,7 @@ ChunkHeader* TraceFile::Begin(uint64_t index, ChunkKind kind, uint32_t thread, u
               MADV_POPULATE_WRITE) != 0 &&
       errno != EINVAL) {
     full_ = true;
+    disk_error_.store(errno, std::memory_order_relaxed);
     return nullptr;
   }
   OOMTRACE_TEST_POINT("begin: pages there");
@@ -220,6 +228,7 @@ ChunkHeader* TraceFile::Take(ChunkKind kind, uint32_t thread) {
   }
   ChunkHeader* chunk = TakeLocked(kind, thread, 0);
   if (chunk == nullptr) {
+    NoteLoss();
     const uint64_t oldest = OldestSealed();
     if (oldest == kNone) return nullptr;
     header_->recycled_chunks.fetch_add(1, std::memory_order_relaxed);

@@ -10,6 +10,7 @@
 // Zeroed memory is a valid unopened TraceFile. Thread-safe after Open, except that a chunk has one writer at a time.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -29,6 +30,7 @@ class TraceFile {
   static constexpr uint64_t kFirstChunks = 8;    // reserved at the start, then twice as much each time
   static constexpr uint64_t kExtent = 4u << 20;  // most bytes reserved at a time
   static constexpr uint64_t kSmallestBudget = 1u << 20;
+  static constexpr size_t kShownPath = 140;  // bytes of a path, its end, that leave room in a line for what is wrong
 
   // Makes `path`, which must not exist, with mode 0600: file names, host and
   // arguments are in it. On failure says why, closes, and leaves no file behind.
@@ -49,6 +51,9 @@ class TraceFile {
 
   TraceHeader* header() const { return header_; }
   bool open() const { return header_ != nullptr; }
+  // Whether a chunk could not be given, or one was recycled, because the disk is full; and what the disk said.
+  bool lost_to_full_disk() const { return lost_to_full_disk_.load(std::memory_order_relaxed); }
+  int disk_error() const { return disk_error_.load(std::memory_order_relaxed); }
 
  private:
   friend class Fold;
@@ -65,6 +70,7 @@ class TraceFile {
   static constexpr uint64_t kNone = ~uint64_t{0};
 
   bool Reserve(uint64_t begin, uint64_t end);
+  void NoteLoss();
   bool Grow();
   uint64_t FreeChunks() const;
   uint64_t FreeSlot();
@@ -85,6 +91,8 @@ class TraceFile {
   uint64_t last_sequence_ = 0;
   uint64_t released_chunks_ = 0;  // among the used ones
   bool full_ = false;
+  std::atomic<int> disk_error_;  // 0: the disk is not full
+  std::atomic<bool> lost_to_full_disk_;
   const SiteSize* sites_ = nullptr;
   Fold* fold_ = nullptr;  // made when it is first needed
 };

@@ -172,13 +172,5 @@ TEST(TraceName, ProgramOfACommandLine) {
   EXPECT_EQ(name(""sv), "process");
 }
 
-TEST(TraceName, Budgets) {
-  EXPECT_EQ(ParseBudget(nullptr), kDefaultBudget);
-  EXPECT_EQ(ParseBudget("nonsense"), kDefaultBudget);
-  EXPECT_EQ(ParseBudget("1048576"), 1u << 20);
-  EXPECT_EQ(ParseBudget("64MiB"), 64u << 20);
-  EXPECT_EQ(ParseBudget("0.5G"), 512u << 20);
-}
-
 }  // namespace
 }  // namespace oomtrace

@@ -122,31 +122,4 @@ void ComposeTracePath(int attempt, TracePath* path) {
   path->Add(".oomtrace");
 }
 
-uint64_t ParseBudget(const char* text) {
-  if (text == nullptr || text[0] < '0' || text[0] > '9') return kDefaultBudget;
-  char* unit = nullptr;
-  const double value = strtod(text, &unit);
-  const auto scaled = [&](int shift) {
-    return static_cast<uint64_t>(value * static_cast<double>(uint64_t{1} << shift));
-  };
-  switch (unit[0]) {
-    case 0:
-    case 'B':
-      return scaled(0);
-    case 'k':
-    case 'K':
-      return scaled(10);
-    case 'm':
-    case 'M':
-      return scaled(20);
-    case 'g':
-    case 'G':
-      return scaled(30);
-    default:
-      return kDefaultBudget;
-  }
-}
-
-uint64_t BudgetBytes() { return ParseBudget(getenv("OOMTRACE_BUDGET")); }
-
 }  // namespace oomtrace

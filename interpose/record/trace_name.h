@@ -15,14 +15,9 @@ using TracePath = Text<4096>;
 using ProgramName = Text<128>;
 
 inline constexpr int kPathAttempts = 4;
-inline constexpr uint64_t kDefaultBudget = 512u << 20;
 
 // The path to try at this attempt (0 first; a later one when the path before it existed). Absolute.
 void ComposeTracePath(int attempt, TracePath* path);
-
-// $OOMTRACE_BUDGET: bytes, or with the suffix K, M or G (also KiB, MiB, GiB). What cannot be read is the default.
-uint64_t BudgetBytes();
-uint64_t ParseBudget(const char* text);
 
 // `command_line` is /proc/self/cmdline: arguments, each ended by a zero byte.
 void ProgramFromCommandLine(const char* command_line, size_t size, ProgramName* name);

@@ -1,11 +1,13 @@
 """Which processes leave a trace, under what name, and what happens where none can be written."""
 
+import json
 import os
 import resource
 import subprocess
 import sys
 
 import pytest
+from harness import OOMTRACE
 from kill_scripts import CPU_TRAINING, LEAK, TRAIN
 from trace_file import read
 
@@ -106,11 +108,13 @@ def test_full_disk(job):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=False).returncode != 0:
         pytest.skip("cannot mount")
     try:
-        status, _, _ = job.run(job.write(TRAIN), "300", "end", OOMTRACE_DIR=str(disk))
+        status, _, err = job.run(job.write(TRAIN), "300", "end", OOMTRACE_DIR=str(disk))
         assert status == 0
-        for path in job.traces(disk):
-            trace = read(path)
-            assert trace.recycled > 0 or trace.dropped > 0  # the loss is said
+        (path,) = job.traces(disk)
+        trace = read(path)
+        assert trace.recycled > 0 or trace.dropped > 0  # the loss is said
+        (line,) = [line for line in err.splitlines() if "oomtrace" in line]
+        assert "No space left on device" in line and str(path) in line and "OOMTRACE_DIR" in line
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -152,3 +156,43 @@ print(sorted(vars(model)), model.training)
 """
     name = job.write(script)
     assert job.run(name)[:2] == job.run(name, record=False)[:2]
+
+
+ENDS = """
+import os, signal, subprocess, sys
+import torch
+
+torch.ones(1 << 20, device="cuda")
+try:
+    subprocess.run(["/no/such/program"])  # tried in a child of vfork, which ends by _exit
+except FileNotFoundError:
+    pass
+if os.fork() == 0:
+    os._exit(9)  # has recorded nothing
+os.wait()
+if sys.argv[1] == "handler":
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+    os.kill(os.getpid(), signal.SIGUSR1)
+elif sys.argv[1] == "now":
+    os._exit(7)
+elif sys.argv[1] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "ended"),
+    [
+        ("now", 7, "exit 7 by _exit, without exit handlers"),
+        ("handler", 7, "exit 7 by _exit, without exit handlers"),
+        ("kill", -9, "killed by a signal, or ended past the C library"),
+        ("well", 0, "exit 0"),
+    ],
+)
+def test_an_end_without_exit_handlers_is_known(job, how, status, ended):
+    ran, _, err = job.run(job.write(ENDS), how)
+    assert ran == status, err
+    (path,) = job.traces()
+    assert read(path).exit_now == (7 if "_exit" in ended else None)
+    shown = subprocess.run([OOMTRACE, "analyze", "--format", "json", path], capture_output=True)
+    assert json.loads(shown.stdout)["trace"]["ended"] == ended

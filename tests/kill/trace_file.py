@@ -119,6 +119,7 @@ class Trace:
     fold_horizon: int = 0
     failed_stacks: int = 0
     unknown_calls: int = 0
+    exit_now: int | None = None  # the status given to _exit()
     reason: str = ""
     chunks: int = 0
     sequences: list = field(default_factory=list)
@@ -258,6 +259,7 @@ def read(path):
     (trace.fold_generation,) = struct.unpack_from("<I", data, 112)
     if trace.fold_generation:
         (trace.fold_horizon,) = struct.unpack_from("<Q", data, 120 + trace.fold_generation % 2 * 8)
+    trace.exit_now = struct.unpack_from("<i", data, 144)[0] if struct.unpack_from("<Q", data, 136)[0] else None
     trace.reason = data[256:512].split(b"\0")[0].decode()
     for offset in range(HEADER, HEADER + trace.reserved_chunks * CHUNK, CHUNK):
         read_chunk(trace, data, offset)

@@ -174,11 +174,17 @@ static void Graph(void) {
   CUDA_MEM_ALLOC_NODE_PARAMS parameters = {0};
   parameters.poolProps.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
   parameters.bytesize = 16 * kMiB;
+  CUgraph graph;
   CUgraphNode node;
+  CUgraphExec executable;
+  CALL("cuGraphCreate", "cuGraphCreate", CUresult(*)(CUgraph*, unsigned int), &graph, 0u);
   CALL("cuGraphAddMemAllocNode", "cuGraphAddMemAllocNode",
-       CUresult(*)(CUgraphNode*, CUgraph, const CUgraphNode*, size_t, CUDA_MEM_ALLOC_NODE_PARAMS*), &node, NULL, NULL,
+       CUresult(*)(CUgraphNode*, CUgraph, const CUgraphNode*, size_t, CUDA_MEM_ALLOC_NODE_PARAMS*), &node, graph, NULL,
        0, &parameters);
-  printf("graph %d\n", 16 * kMiB);
+  CALL("cuGraphInstantiateWithFlags", "cuGraphInstantiateWithFlags",
+       CUresult(*)(CUgraphExec*, CUgraph, unsigned long long), &executable, graph, 0ull);
+  CALL("cuGraphLaunch", "cuGraphLaunch", CUresult(*)(CUgraphExec, CUstream), executable, (CUstream)0x2);
+  printf("graph %d\nphysical %d\n", 16 * kMiB, 16 * kMiB);
 }
 
 // Everything that was allocated in a context goes with it.

@@ -85,11 +85,21 @@ int main(int argc, char** argv) {
   CHECK(cudaExternalMemoryGetMappedBuffer(&imported, external, &part));
   printf("imported %d\n", 4 * kMiB);
 
+  // What one node gives back serves the next; what is left allocated stays when the pool of graphs is trimmed.
   struct cudaMemAllocNodeParams node = {0};
-  node.bytesize = 32 * kMiB;
   node.poolProps.location.type = cudaMemLocationTypeDevice;
+  cudaGraph_t graph;
   cudaGraphNode_t added;
-  CHECK(cudaGraphAddMemAllocNode(&added, NULL, NULL, 0, &node));
-  printf("graph %d\n", 32 * kMiB);
+  cudaGraphExec_t executable;
+  CHECK(cudaGraphCreate(&graph, 0));
+  node.bytesize = 48 * kMiB;
+  CHECK(cudaGraphAddMemAllocNode(&added, graph, NULL, 0, &node));
+  CHECK(cudaGraphAddMemFreeNode(&added, graph, NULL, 0, node.dptr));
+  node.bytesize = 32 * kMiB;
+  CHECK(cudaGraphAddMemAllocNode(&added, graph, NULL, 0, &node));
+  CHECK(cudaGraphInstantiate(&executable, graph, 0));
+  CHECK(cudaGraphLaunch(executable, 0));
+  CHECK(cudaDeviceGraphMemTrim(0));
+  printf("graph %d\nphysical %d\n", 80 * kMiB, 32 * kMiB);
   return 0;
 }

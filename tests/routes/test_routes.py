@@ -60,7 +60,9 @@ def test_runtime(recorded, analyze):
     # The simulated driver's functions call the runtime's: nothing is there twice.
     assert all(api.startswith("cuda") for api in ran.apis())
     assert ran.libraries() == {"runtime_client"}
-    counted = MIB + sum(ran.expected()[kind] for kind in ("device", "array", "pooled"))  # 1 MiB is freed at the end
+    graphs = [event["bytes"] for event in ran.trace.of("device_alloc") if event.get("kind") == 5]
+    assert graphs == [48 * MIB, 32 * MIB]  # after the launch, after the trim
+    counted = graphs[0] + sum(ran.expected()[kind] for kind in ("device", "array", "pooled"))
     assert analyze(ran.path).report["device"]["other"] == counted
 
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/culprit.h"
@@ -95,6 +96,20 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
   }
 }
 
+std::string EndOf(const Timeline& t) {
+  if (t.exited)
+    return absl::StrCat("exit ", t.exit_status, t.without_handlers ? " by _exit, without exit handlers" : "");
+  switch (t.life) {
+    case ProcessLife::kRunning:
+      return "still running";
+    case ProcessLife::kGone:
+      return "killed by a signal, or ended past the C library";
+    case ProcessLife::kUnknown:
+      break;
+  }
+  return "killed or still running";
+}
+
 void FillTrace(const Timeline& t, report::Trace& trace) {
   trace.set_path(t.path);
   trace.set_pid(t.process.pid);
@@ -107,11 +122,34 @@ void FillTrace(const Timeline& t, report::Trace& trace) {
   trace.set_recorder_state(t.recorder_state);
   trace.set_torch_version(t.process.torch_version);
   trace.set_seconds(static_cast<double>(t.end) / 1e9);
-  trace.set_ended(t.exited ? absl::StrCat("exit ", t.exit_status) : "killed or still running");
+  trace.set_ended(EndOf(t));
+}
+
+// Why the trace has no Python stacks at all, as the recorder noted it; "": it has some.
+std::string WhyNoStacks(const Timeline& t) {
+  constexpr absl::string_view kNote = "no Python stacks: ";
+  for (const std::string& note : t.notes) {
+    if (absl::StartsWith(note, kNote)) return note.substr(kNote.size());
+  }
+  return "";
+}
+
+// What the user's own settings keep from the report.
+std::vector<std::string> SwitchedOff(const Timeline& t) {
+  std::vector<std::string> unknown;
+  if (const std::string why = WhyNoStacks(t); !why.empty())
+    unknown.push_back(absl::StrCat("The line that asked, and every other line of Python: ", why, "."));
+  for (const Hook& hook : t.hooks) {
+    if (hook.name == "dlsym" && hook.state == "disabled")
+      unknown.push_back(
+          "What CUDA gave to those that find it by dlsym (statically linked runtimes, ctypes, CuPy, JAX): "
+          "OOMTRACE_DLSYM switches that hook off.");
+  }
+  return unknown;
 }
 
 std::vector<std::string> Unknowns(const Facts& facts) {
-  std::vector<std::string> unknown;
+  std::vector<std::string> unknown = SwitchedOff(*facts.timeline);
   for (const UnknownRoute& route : facts.timeline->unknown_routes) {
     if (!route.may_allocate) continue;
     unknown.push_back(absl::StrCat(
@@ -134,7 +172,7 @@ std::vector<std::string> Unknowns(const Facts& facts) {
     unknown.push_back(
         "The shape of the tensor that did not fit: it was asked for without one (a workspace or a library's buffer).");
   }
-  if (facts.oom && RefusalSite(facts).file.empty()) {
+  if (facts.oom && RefusalSite(facts).file.empty() && WhyNoStacks(*facts.timeline).empty()) {
     unknown.push_back(
         "The line that asked: the thread had no Python stack to read (the autograd engine's own thread, for "
         "instance).");

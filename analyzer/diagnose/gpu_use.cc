@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "analyzer/diagnose/site.h"
@@ -153,20 +154,37 @@ std::string Busy(double share) {
   return share > 0 && share < 0.01 ? "less than 1 %" : absl::StrFormat("%.0f %%", 100 * share);
 }
 
-std::string State(const report::GpuTime& out, const GpuTime& gpu) {
+// "50-60", as the user wrote it; "": no range was asked for.
+std::string StepsAskedFor(const Timeline& t) {
+  constexpr absl::string_view kVariable = "OOMTRACE_TIMELINE=";
+  for (const std::string& variable : t.process.environment) {
+    if (absl::StartsWith(variable, kVariable) && absl::StrContains(variable, '-'))
+      return variable.substr(kVariable.size());
+  }
+  return "";
+}
+
+std::string State(const report::GpuTime& out, const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  const GpuTime& gpu = t.gpu_time;
   if (gpu.changes.empty()) return "";
   if (out.recorded()) {
-    return absl::StrFormat("%d kernels, %d copies and %d fills in %.2f s of windows; the GPU was busy for %s of it.",
-                           out.kernels(), out.copies(), out.fills(), out.seconds(), Busy(out.busy_share()));
+    return absl::StrFormat("%s, %s and %s in %.2f s of windows; the GPU was busy for %s of it.",
+                           Count(out.kernels(), "kernel"),
+                           out.copies() == 1 ? "1 copy" : absl::StrCat(out.copies(), " copies"),
+                           Count(out.fills(), "fill"), out.seconds(), Busy(out.busy_share()));
   }
   const CollectorChange& last = gpu.changes.back();
   if (last.state == trace::CollectorState::OFF) return absl::StrCat("Not recorded: ", last.reason, ".");
+  if (const std::string asked = StepsAskedFor(t); !asked.empty())
+    return absl::StrCat("No window was opened: the timeline was asked for steps ", asked, ", and the job ended after ",
+                        Count(facts.steps, "optimizer step"), ". CUPTI watched memory only.");
   return "CUPTI watched memory only; --timeline records what the GPU runs.";
 }
 
 // What CUPTI's account of allocations says of the hooks.
 std::string AuditOf(const GpuTime& gpu) {
-  if (gpu.audited_count == 0 && gpu.unlisted_bytes == 0) return "";
+  if (gpu.audited_count == 0 && gpu.unlisted_bytes == 0 && gpu.unwatched_bytes == 0) return "";
   int64_t missed = 0;
   int64_t count = 0;
   for (const UnseenAllocation& source : gpu.unseen) {
@@ -177,6 +195,10 @@ std::string AuditOf(const GpuTime& gpu) {
   if (gpu.unlisted_bytes > 0) {
     text = absl::StrCat("The hooks saw ", Bytes(gpu.unlisted_bytes),
                         " that CUPTI does not list: memory that is mapped into address ranges. ");
+  }
+  if (gpu.unwatched_bytes > 0) {
+    absl::StrAppend(&text, Bytes(gpu.unwatched_bytes),
+                    " were allocated while another profiler had CUPTI: the hooks alone saw them. ");
   }
   absl::StrAppend(&text, "CUPTI saw ", Count(gpu.audited_count, "device allocation"), " of ", Bytes(gpu.audited_bytes),
                   " in all; ");
@@ -241,7 +263,7 @@ void FillGpuTime(const Facts& facts, report::GpuTime& out) {
     line->set_allocations(unseen.count);
   }
   if (!gpu.windows.empty()) FillTensors(facts, out);
-  out.set_state(State(out, gpu));
+  out.set_state(State(out, facts));
   AddNotes(gpu, facts.timeline->process.simulated, out);
 }
 

@@ -71,6 +71,8 @@ FileHeader Load(std::string_view file) {
   if (header.fold_generation != 0) {
     header.fold_horizon = LoadLittleEndian<uint64_t>(file, header.fold_generation % 2 == 0 ? 120 : 128);
   }
+  header.exit_ticks = LoadLittleEndian<uint64_t>(file, 136);
+  header.exit_status = static_cast<int32_t>(LoadLittleEndian<uint32_t>(file, 144));
   const std::string_view reason = file.substr(kReasonOffset, kReasonSize);
   header.disabled_reason = std::string(reason.substr(0, reason.find('\0')));
   return header;

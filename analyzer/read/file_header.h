@@ -33,6 +33,8 @@ struct FileHeader {
   uint64_t stacks_missed = 0;
   uint32_t fold_generation = 0;  // of the fold chunks that count; 0: nothing was folded
   uint64_t fold_horizon = 0;     // ticks: events up to then are in fold chunks
+  uint64_t exit_ticks = 0;       // when _exit() was called, 0: it was not
+  int32_t exit_status = 0;       // as given to it
   std::string disabled_reason;
 };
 

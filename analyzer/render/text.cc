@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -34,9 +36,54 @@ std::vector<int64_t> ToVector(const google::protobuf::RepeatedField<int64_t>& fi
   return {field.begin(), field.end()};
 }
 
+// Names are the application's own: a line break, a tab or an escape sequence in one is shown, not obeyed.
+void EscapeControls(std::string* text) {
+  const auto control = [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); };
+  if (std::none_of(text->begin(), text->end(), control)) return;
+  std::string shown;
+  for (const char c : *text) {
+    if (control(c)) {
+      absl::StrAppend(&shown, absl::CEscape(absl::string_view(&c, 1)));
+    } else {
+      shown += c;
+    }
+  }
+  *text = std::move(shown);
+}
+
+void EscapeControls(google::protobuf::Message* message) {
+  const google::protobuf::Reflection& reflection = *message->GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  reflection.ListFields(*message, &fields);
+  for (const google::protobuf::FieldDescriptor* field : fields) {
+    const bool text = field->type() == google::protobuf::FieldDescriptor::TYPE_STRING;
+    const bool nested = field->type() == google::protobuf::FieldDescriptor::TYPE_MESSAGE;
+    const int count = field->is_repeated() ? reflection.FieldSize(*message, field) : 0;
+    for (int i = 0; i < count && (text || nested); ++i) {
+      if (nested) {
+        EscapeControls(reflection.MutableRepeatedMessage(message, field, i));
+      } else {
+        std::string value = reflection.GetRepeatedString(*message, field, i);
+        EscapeControls(&value);
+        reflection.SetRepeatedString(message, field, i, std::move(value));
+      }
+    }
+    if (field->is_repeated() || (!text && !nested)) continue;
+    if (nested) {
+      EscapeControls(reflection.MutableMessage(message, field));
+    } else {
+      std::string value = reflection.GetString(*message, field);
+      EscapeControls(&value);
+      reflection.SetString(message, field, std::move(value));
+    }
+  }
+}
+
 class Text {
  public:
-  Text(const report::Report& report, const TextOptions& options) : r_(report), page_(options.color, options.width) {}
+  Text(report::Report report, const TextOptions& options) : r_(std::move(report)), page_(options.color, options.width) {
+    EscapeControls(&r_);
+  }
 
   std::string Render() {
     Losses();
@@ -79,6 +126,10 @@ class Text {
                                culprit.module().empty() ? "" : absl::StrCat(", module ", culprit.module()), Leaking()));
       }
     }
+    const auto& ranges = r_.out_of_memory().ranges();
+    if (!ranges.empty())
+      page_.Paragraph("  ", absl::StrCat(ranges.size() == 1 ? "In the NVTX range " : "In the NVTX ranges ",
+                                         absl::StrJoin(ranges, " > "), "."));
     const report::DeviceTable& device = r_.device();
     page_.Paragraph("  ", absl::StrCat("GPU ", device.index(), device.name().empty() ? "" : ", " + device.name(), ", ",
                                        Bytes(device.total()), "; ", WithoutTorch() ? "" : Steps(), r_.trace().ended(),
@@ -293,7 +344,7 @@ class Text {
     for (int i = 0; i < std::min(kUnknownShown, r_.unknown_size()); ++i) page_.Paragraph("  - ", r_.unknown(i));
   }
 
-  const report::Report& r_;
+  report::Report r_;
   Page page_;
 };
 

@@ -51,6 +51,23 @@ TEST(Text, LossesComeFirst) {
   EXPECT_EQ(RenderText(report, {}).find("Incomplete trace"), 0u);
 }
 
+TEST(Text, ControlCharactersInNamesAreShownNotObeyed) {
+  report::Report report = Death();
+  const std::vector<std::string> before = absl::StrSplit(RenderText(report, {}), '\n');
+  report.mutable_owners(0)->set_name("two\nlines\033[31m");
+  report.mutable_owners(0)->set_site("");
+  const std::string text = RenderText(report, {});
+  EXPECT_THAT(text, HasSubstr("two\\nlines\\033[31m"));
+  EXPECT_EQ(std::vector<std::string>(absl::StrSplit(text, '\n')).size(), before.size());
+}
+
+TEST(Text, NvtxRangesOfADeathAreNamed) {
+  report::Report report = Death();
+  report.mutable_out_of_memory()->add_ranges("epoch 3");
+  report.mutable_out_of_memory()->add_ranges("forward");
+  EXPECT_THAT(RenderText(report, {}), HasSubstr("In the NVTX ranges epoch 3 > forward."));
+}
+
 TEST(Text, ColourOnlyWhenAsked) {
   EXPECT_THAT(RenderText(Death(), {.color = false}), Not(HasSubstr("\033[")));
   EXPECT_THAT(RenderText(Death(), {.color = true}), HasSubstr("\033["));

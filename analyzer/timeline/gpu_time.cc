@@ -19,11 +19,10 @@ constexpr int64_t kSameCallNs = 100'000'000;
 // The hooks' device allocations by address, each to be claimed by one of CUPTI's records.
 class HookedAllocations {
  public:
-  HookedAllocations(const Timeline& timeline, int64_t since) {
+  explicit HookedAllocations(const Timeline& timeline) {
     for (const DeviceAllocation& allocation : timeline.device_allocations) {
       if (Audited(allocation.kind)) by_address_[allocation.address].push_back({&allocation, false});
     }
-    since_ = since;
   }
 
   // Whether a hook saw the allocation that CUPTI saw at `time` of the trace.
@@ -39,12 +38,14 @@ class HookedAllocations {
     return false;
   }
 
-  int64_t UnclaimedBytes() const {
+  // Of those that `chosen(born)` is true of.
+  template <typename Choose>
+  int64_t UnclaimedBytes(Choose chosen) const {
     int64_t bytes = 0;
     for (const auto& [address, entries] : by_address_) {
       for (const Entry& entry : entries) {
         const DeviceAllocation& allocation = *entry.allocation;
-        if (!entry.claimed && allocation.on_device && allocation.born > since_) bytes += allocation.bytes;
+        if (!entry.claimed && allocation.on_device && chosen(allocation.born)) bytes += allocation.bytes;
       }
     }
     return bytes;
@@ -61,8 +62,17 @@ class HookedAllocations {
   }
 
   absl::flat_hash_map<uint64_t, std::vector<Entry>> by_address_;
-  int64_t since_ = 0;
 };
+
+// The collector's state at a moment; OFF before the first.
+trace::CollectorState::State StateAt(const std::vector<CollectorChange>& changes, int64_t time) {
+  auto state = trace::CollectorState::OFF;
+  for (const CollectorChange& change : changes) {
+    if (change.time >= time) break;
+    state = static_cast<trace::CollectorState::State>(change.state);
+  }
+  return state;
+}
 
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value & INT64_MAX); }
 
@@ -142,7 +152,7 @@ void GpuTimeBuilder::Use(const Activity& activity) {
 // Allocations on a device that the driver made, by CUPTI's account, beside what the hooks reported.
 void GpuTimeBuilder::Audit(const Timeline& timeline) {
   if (result_.changes.empty() || clocks_.empty()) return;
-  HookedAllocations hooked(timeline, result_.changes.front().time);
+  HookedAllocations hooked(timeline);
   std::map<std::string, UnseenAllocation> by_source;
   absl::flat_hash_map<uint64_t, std::pair<std::string, int64_t>> live;  // of those that no hook saw, by address
   for (const trace::CuptiMemory& event : memory_) {
@@ -166,7 +176,14 @@ void GpuTimeBuilder::Audit(const Timeline& timeline) {
     ++unseen.count;
     live[event.address()] = {source, bytes};
   }
-  result_.unlisted_bytes = hooked.UnclaimedBytes();
+  const auto in_state = [this](auto is_meant) {
+    return [this, is_meant](int64_t born) { return is_meant(StateAt(result_.changes, born)); };
+  };
+  result_.unlisted_bytes = hooked.UnclaimedBytes(in_state([](trace::CollectorState::State state) {
+    return state == trace::CollectorState::MEMORY || state == trace::CollectorState::TIMELINE;
+  }));
+  result_.unwatched_bytes = hooked.UnclaimedBytes(
+      in_state([](trace::CollectorState::State state) { return state == trace::CollectorState::YIELDED; }));
   for (auto& [source, unseen] : by_source) result_.unseen.push_back(std::move(unseen));
   std::sort(result_.unseen.begin(), result_.unseen.end(),
             [](const UnseenAllocation& a, const UnseenAllocation& b) { return a.bytes > b.bytes; });

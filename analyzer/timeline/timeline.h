@@ -17,6 +17,8 @@ namespace oomtrace {
 
 inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
+enum class ProcessLife { kUnknown, kRunning, kGone };
+
 struct Frame {
   std::string file;
   std::string function;
@@ -309,7 +311,8 @@ struct GpuTime {
   // Allocations while the collector watched, of kinds that both the hooks and CUPTI may list.
   int64_t audited_bytes = 0;  // CUPTI's
   int64_t audited_count = 0;
-  int64_t unlisted_bytes = 0;  // the hooks', without their like in CUPTI's list
+  int64_t unlisted_bytes = 0;   // the hooks', without their like in CUPTI's list
+  int64_t unwatched_bytes = 0;  // the hooks', while another profiler had CUPTI
 };
 
 // A range that the program named itself (NVTX).
@@ -353,7 +356,9 @@ struct Timeline {
   int64_t device_free = 0;
   bool exited = false;
   int64_t exit_status = 0;
-  int64_t first_training_forward = kNever;  // ns
+  bool without_handlers = false;             // it ended by _exit()
+  ProcessLife life = ProcessLife::kUnknown;  // of a process whose end is not in the trace
+  int64_t first_training_forward = kNever;   // ns
   // Loss and damage.
   int64_t events = 0;
   int64_t dropped = 0;

@@ -19,6 +19,7 @@
 #include "analyzer/timeline/live_set.h"
 #include "analyzer/timeline/native_names.h"
 #include "analyzer/timeline/phase_machine.h"
+#include "analyzer/timeline/process_life.h"
 #include "analyzer/timeline/queries.h"
 #include "analyzer/timeline/refusal_text.h"
 #include "analyzer/timeline/samples.h"
@@ -73,6 +74,8 @@ class Builder : public EventSink {
     timeline_.tensors.reserve(tensors);
   }
 
+  // The process ended by _exit(), which is no event.
+  void EndWithoutHandlers(int status);
   Timeline Finish();
 
   void OnTensorAlloc(const TensorAllocEvent& event) override;
@@ -376,6 +379,13 @@ void Builder::OnExit(const ExitEvent& event) {
   timeline_.exit_status = event.status;
 }
 
+// An exit handler may call _exit() at its end: the status that exit() was given has been heard then.
+void Builder::EndWithoutHandlers(int status) {
+  if (timeline_.exited) return;
+  timeline_.exited = timeline_.without_handlers = true;
+  timeline_.exit_status = status;
+}
+
 void Builder::OnLaunch(int64_t time, const trace::Launch& event) {
   Seen(time);
   std::vector<int64_t> tensors;
@@ -473,8 +483,10 @@ Timeline BuildTimeline(TraceReader* reader) {
   reader->ReadEvents(&counter);
   Builder builder(reader->tables(), counter.count());
   const int64_t events = reader->ReadEvents(&builder);
-  Timeline timeline = builder.Finish();
   const FileHeader& header = reader->header();
+  if (header.exit_ticks != 0) builder.EndWithoutHandlers(header.exit_status);
+  Timeline timeline = builder.Finish();
+  if (!timeline.exited) timeline.life = LifeOf(reader->tables().process);
   if (timeline.process.pid == 0) timeline.process.pid = header.pid;
   timeline.events = events;
   timeline.dropped = static_cast<int64_t>(header.events_dropped);

@@ -7,12 +7,14 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "analyzer/read/trace_reader.h"
 #include "analyzer/render/json.h"
@@ -96,6 +98,24 @@ void Print(const std::vector<report::Report>& reports, const Options& options) {
   }
 }
 
+// The newest file that is a trace; what is newer and is none, or of another version, is named and left out.
+absl::StatusOr<std::string> NewestTrace() {
+  const auto candidates = NewestTraces();
+  if (!candidates.ok()) return candidates.status();
+  std::string passed_over;
+  for (const std::filesystem::path& path : *candidates) {
+    const absl::Status opened = TraceReader::Open(path.string()).status();
+    if (!absl::IsInvalidArgument(opened)) {
+      if (!passed_over.empty()) {
+        PrintError(passed_over, absl::StrCat("so the newest trace is taken: ", ShellQuoted({path.string()})));
+      }
+      return path.string();
+    }
+    if (passed_over.empty()) passed_over = std::string(opened.message());
+  }
+  return absl::InvalidArgumentError(passed_over);
+}
+
 int Analyze(Options options) {
   if (options.traces.empty()) {
     const auto newest = NewestTrace();
@@ -104,7 +124,7 @@ int Analyze(Options options) {
                  "name a trace: oomtrace analyze TRACE; `oomtrace run -- python train.py` makes one");
       return kExitUsage;
     }
-    options.traces.push_back(newest->string());
+    options.traces.push_back(*newest);
   }
   int status = kExitHealthy;
   std::vector<report::Report> reports;

@@ -42,7 +42,7 @@ int PrintHooks(const std::string& trace) {
 }
 
 int ExamineMachine() {
-  const MachineReport report = ReportMachine();
+  const MachineReport report = ReportMachine("");
   std::fputs(report.text.c_str(), stdout);
   return report.can_record ? kExitHealthy : kExitUsage;
 }
@@ -90,11 +90,13 @@ int ExamineCommand(Invocation& invocation) {
   invocation.signal = 0;
   const std::vector<fs::path> traces = TracesIn(scratch.path());
   if (traces.empty()) {
-    std::puts("it left no trace: none of its processes allocated CUDA memory through PyTorch or the CUDA runtime");
-    ExamineMachine();
+    std::puts("it left no trace: the recorder saw none of its processes allocate CUDA memory");
+    std::fputs(ReportMachine(invocation.command.front()).text.c_str(), stdout);
+    const std::string switched_off = NotRecordedBecause(Environment::Inherited());
     std::printf("recording was not seen to work: %s\n",
-                invocation.exit_status == 0 ? "examine a command that uses the GPU"
-                                            : "the command failed before it used the GPU, see its own message above");
+                !switched_off.empty()         ? switched_off.c_str()
+                : invocation.exit_status == 0 ? "examine a command that uses the GPU"
+                                              : "the command failed before it used the GPU, see its own message above");
     return kExitUsage;
   }
   int status = kExitHealthy;

@@ -2,6 +2,7 @@
 
 #include <cxxabi.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -60,6 +61,12 @@ std::string HookLines(const std::vector<trace::Hook>& hooks) {
       ++counts[StateName(hook->state())];
       if (!is_hooked || !hook->reason().empty()) shown.push_back(hook);
     }
+    const bool absent = std::all_of(functions.begin(), functions.end(),
+                                    [](const trace::Hook* hook) { return hook->state() == trace::Hook::NOT_LOADED; });
+    if (absent) {
+      absl::StrAppendFormat(&text, "  %-24s not in this process\n", library);
+      continue;
+    }
     std::vector<std::string> parts;
     for (const auto& [state, count] : counts) parts.push_back(absl::StrCat(count, " ", state));
     absl::StrAppendFormat(&text, "  %-24s %s\n", library.empty() ? "(any)" : library, absl::StrJoin(parts, ", "));
@@ -80,7 +87,9 @@ std::string OriginLines(const trace::Process& process) {
   line("command", ShellQuoted({process.argument().begin(), process.argument().end()}));
   line("working directory", process.working_directory());
   line("host", process.host());
-  for (const std::string& variable : process.environment()) line("environment", variable);
+  for (const std::string& variable : process.environment()) {
+    if (!variable.ends_with('=')) line("environment", variable);  // set to nothing
+  }
   return text;
 }
 
@@ -132,6 +141,17 @@ class CollectorStates : public EventSink {
   std::string text_;
 };
 
+// "python 3.11.2, torch 2.11.0, CUDA 13.0, on the simulated GPU": what of it there was.
+std::string VersionsLine(const trace::Process& process) {
+  std::vector<std::string> parts;
+  if (!process.python_version().empty()) parts.push_back("python " + process.python_version());
+  if (!process.torch_version().empty()) parts.push_back("torch " + process.torch_version());
+  if (!process.cuda_version().empty()) parts.push_back("CUDA " + process.cuda_version());
+  if (parts.empty()) parts.emplace_back("no Python");
+  if (process.simulated()) parts.emplace_back("on the simulated GPU");
+  return absl::StrCat("  ", absl::StrJoin(parts, ", "), "\n");
+}
+
 std::string SystemLine(const trace::System& system) {
   const auto version = [](uint32_t number) {
     return number == 0 ? std::string("unknown") : absl::StrFormat("%d.%d", number / 1000, number % 1000 / 10);
@@ -170,9 +190,7 @@ absl::StatusOr<HookReport> ReportHooks(const std::string& trace) {
   report.recording = reader.header().state == static_cast<uint32_t>(RecorderState::kRecording) && events > 0;
   report.text = absl::StrFormat("%s: process %d, %d events, recorder %s\n", trace, reader.header().pid, events,
                                 RecorderStateText(reader.header()));
-  absl::StrAppendFormat(&report.text, "  python %s, torch %s, CUDA %s%s\n", process.python_version(),
-                        process.torch_version(), process.cuda_version(),
-                        process.simulated() ? ", on the simulated GPU" : "");
+  absl::StrAppend(&report.text, VersionsLine(process));
   absl::StrAppend(&report.text, SystemLine(reader.tables().system));
   if (const std::string routes = RouteLines(reader.tables()); !routes.empty())
     absl::StrAppend(&report.text, "Not seen call by call\n", routes);

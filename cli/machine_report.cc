@@ -83,11 +83,17 @@ bool LoadsInto(const std::string& python, const std::string& recorder, Environme
   return printed.ok() && *printed == "True\n";
 }
 
+std::string PythonToExamine(const std::string& command, const Environment& environment) {
+  if (!command.empty()) return InterpreterOf(command, environment);
+  const std::string python = ResolveCommand("python", environment);
+  return python.empty() ? ResolveCommand("python3", environment) : python;
+}
+
 }  // namespace
 
 bool HasDriver() { return dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL) != nullptr; }
 
-MachineReport ReportMachine() {
+MachineReport ReportMachine(const std::string& command) {
   MachineReport report;
   const Environment environment = Environment::Inherited();
   const absl::StatusOr<Installation> installation = FindInstallation();
@@ -104,12 +110,13 @@ MachineReport ReportMachine() {
   if (const std::string preload = environment.Get("LD_PRELOAD"); !preload.empty()) {
     Line(report.text, "LD_PRELOAD", absl::StrCat(preload, " (kept, after the recorder)"));
   }
-  std::string python = ResolveCommand("python", environment);
-  if (python.empty()) python = ResolveCommand("python3", environment);
+  report.can_record = recorder.ok();
+  const std::string python = PythonToExamine(command, environment);
+  if (python.empty() && !command.empty()) return report;
   const std::optional<PythonTorch> found = python.empty() ? std::nullopt : ProbePython(python, environment);
   if (!found) {
-    Line(report.text, "python", "none in PATH: activate the environment of your job");
-    report.can_record = recorder.ok();
+    Line(report.text, "python",
+         python.empty() ? "none in PATH: activate the environment of your job" : absl::StrCat(python, " does not run"));
     return report;
   }
   Line(report.text, "python", absl::StrCat(found->python, ", ", found->version));

@@ -10,7 +10,8 @@ struct MachineReport {
   bool can_record = false;  // the recorder is there and loads into this machine's Python
 };
 
-MachineReport ReportMachine();
+// Of Python: the interpreter of `command`; the one in PATH where there is no command; none where it is no Python.
+MachineReport ReportMachine(const std::string& command);
 
 // Whether there is an NVIDIA driver to talk to.
 bool HasDriver();

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "cli/launch.h"
 #include "cli/machine_report.h"
@@ -50,9 +51,21 @@ void PointAtTrace(const Outcome& outcome, const std::vector<fs::path>& traces) {
                path.c_str(), path.c_str());
 }
 
+// "OOMTRACE=off", where a variable switches something off: docs/cli.md lists the words.
+std::string OffBy(const Environment& environment, const std::string& name) {
+  const std::string value = environment.Get(name);
+  const std::string word = absl::AsciiStrToLower(value);
+  const bool off = word == "0" || word == "off" || word == "no" || word == "false";
+  return off ? absl::StrCat(name, "=", value) : "";
+}
+
 // A job that left no trace touched no CUDA memory. Where it failed, the reason may be the interpreter's PyTorch or a
 // machine without a GPU.
 void ExplainMissingTrace(const RecordedRun& run, const std::string& command, bool failed) {
+  if (const std::string why = NotRecordedBecause(run.environment); !why.empty()) {
+    std::fprintf(stderr, "oomtrace: nothing was recorded: %s\n", why.c_str());
+    return;
+  }
   // Where the trace should have gone decides first: of a job whose trace could not be made nothing is known.
   const std::string folder = run.environment.Get("OOMTRACE_DIR"), file = run.environment.Get("OOMTRACE_FILE");
   if (file.empty() && !folder.empty() && access(folder.c_str(), W_OK | X_OK) != 0) {
@@ -84,6 +97,18 @@ void ExplainMissingTrace(const RecordedRun& run, const std::string& command, boo
 }
 
 }  // namespace
+
+std::string NotRecordedBecause(const Environment& environment) {
+  if (const std::string off = OffBy(environment, "OOMTRACE"); !off.empty())
+    return absl::StrCat(off, " switches the recorder off");
+  if (const std::string off = OffBy(environment, "OOMTRACE_DLSYM"); !off.empty()) {
+    return absl::StrCat(
+        "either the job used no CUDA memory, or it found CUDA through dlsym, as statically linked "
+        "runtimes, ctypes, CuPy and JAX do: ",
+        off, " switches that hook off; unset it to see them");
+  }
+  return "";
+}
 
 bool HasCommand(const std::string& subcommand, const std::vector<std::string>& extras, Invocation& invocation) {
   invocation.exit_status = kExitUsage;

@@ -20,6 +20,9 @@ struct RecordedRun {
   bool simulated = false;  // on a simulated GPU
 };
 
+// Which of the user's own variables may be why a command left no trace, as the end of a sentence; "": none.
+std::string NotRecordedBecause(const Environment& environment);
+
 // Complains and sets the exit status where the command is missing: no "--", or nothing after it.
 bool HasCommand(const std::string& subcommand, const std::vector<std::string>& extras, Invocation& invocation);
 

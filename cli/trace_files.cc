@@ -43,13 +43,15 @@ std::vector<fs::path> TracesIn(const fs::path& folder) {
   return paths;
 }
 
-absl::StatusOr<fs::path> NewestTrace() {
-  if (auto traces = TracesIn("."); !traces.empty()) return traces.front().lexically_normal();
+absl::StatusOr<std::vector<fs::path>> NewestTraces() {
+  auto traces = TracesIn(".");
+  for (fs::path& trace : traces) trace = trace.lexically_normal();
+  if (!traces.empty()) return traces;
   const char* folder = std::getenv("OOMTRACE_DIR");
   if (folder == nullptr || *folder == '\0') {
     return absl::NotFoundError("there is no *.oomtrace file in the working directory, and OOMTRACE_DIR is not set");
   }
-  if (auto traces = TracesIn(folder); !traces.empty()) return traces.front();
+  if (traces = TracesIn(folder); !traces.empty()) return traces;
   return absl::NotFoundError(
       absl::StrCat("there is no *.oomtrace file in the working directory, nor in OOMTRACE_DIR=", folder));
 }

@@ -14,8 +14,9 @@ namespace oomtrace {
 // All *.oomtrace files of a folder, newest first; none where the folder cannot be read.
 std::vector<std::filesystem::path> TracesIn(const std::filesystem::path& folder);
 
-// The newest trace of the working directory, else of $OOMTRACE_DIR. NotFound says where was looked.
-absl::StatusOr<std::filesystem::path> NewestTrace();
+// The *.oomtrace files of the working directory, else those of $OOMTRACE_DIR, newest first, at least one. NotFound says
+// where was looked.
+absl::StatusOr<std::vector<std::filesystem::path>> NewestTraces();
 
 // Makes way for a trace at `path`: the folder must be writable, an older trace there is removed, and any other file
 // is left alone with an error.

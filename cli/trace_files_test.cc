@@ -45,20 +45,20 @@ TEST_F(TraceFiles, NewestIsByTimeNotByName) {
   Write("a.oomtrace", 10);
   Write("b.oomtrace", 20);
   Write("c.txt", 0);
-  EXPECT_EQ(*NewestTrace(), "a.oomtrace");
+  EXPECT_EQ(NewestTraces()->front(), "a.oomtrace");
 }
 
 TEST_F(TraceFiles, TheWorkingDirectoryComesBeforeTheVariable) {
   Write("elsewhere/new.oomtrace", 0);
   setenv("OOMTRACE_DIR", (folder_ / "elsewhere").c_str(), 1);
-  EXPECT_EQ(*NewestTrace(), folder_ / "elsewhere/new.oomtrace");
+  EXPECT_EQ(NewestTraces()->front(), folder_ / "elsewhere/new.oomtrace");
   Write("old.oomtrace", 1000);
-  EXPECT_EQ(*NewestTrace(), "old.oomtrace");
+  EXPECT_EQ(NewestTraces()->front(), "old.oomtrace");
 }
 
 TEST_F(TraceFiles, NoTraceSaysWhereWasLooked) {
   setenv("OOMTRACE_DIR", "/no/such/folder", 1);
-  const auto newest = NewestTrace();
+  const auto newest = NewestTraces();
   EXPECT_EQ(newest.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(newest.status().message()), HasSubstr("/no/such/folder"));
 }

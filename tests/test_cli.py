@@ -1,5 +1,6 @@
 """The command line: what is typed, what is answered, which status comes back."""
 
+import json
 import os
 import platform
 import signal
@@ -183,6 +184,18 @@ def test_analyze_takes_the_newest_trace_of_the_folder(dryrun, tmp_path):
     assert newer.trace.name in by_variable.stdout or "healthy" in by_variable.stdout.lower()
 
 
+def test_analyze_passes_over_what_is_no_trace(dryrun, tmp_path):
+    job = dryrun(SCRIPTS / "healthy.py", gpu="2GiB", env={"OOMTRACE_STACKS": "off"})
+    foreign = tmp_path / "newer.oomtrace"
+    foreign.write_text("something else" * 1000)
+    shown = run([OOMTRACE, "analyze", "--format", "json"], cwd=tmp_path)
+    assert shown.status == 0, shown.stderr
+    assert "newer.oomtrace: not an oomtrace trace" in shown.stderr and job.trace.name in shown.stderr
+    assert any("OOMTRACE_STACKS switches them off" in line for line in json.loads(shown.stdout)["unknown"])
+    job.trace.unlink()
+    assert run([OOMTRACE, "analyze"], cwd=tmp_path).status == 1
+
+
 def test_analyze_without_any_trace(tmp_path):
     job = run([OOMTRACE, "analyze"], cwd=tmp_path)
     assert job.status == 1
@@ -190,8 +203,6 @@ def test_analyze_without_any_trace(tmp_path):
 
 
 def test_several_traces_are_an_array(dryrun):
-    import json
-
     healthy = dryrun(SCRIPTS / "healthy.py", gpu="2GiB")
     dead = dryrun(SCRIPTS / "at_start_weights.py", gpu="1GiB")
     shown = run([OOMTRACE, "analyze", "--format", "json", healthy.trace, dead.trace])
@@ -271,6 +282,13 @@ class TestDoctor:
         assert job.status == 1
         assert "no trace" in job.stdout
         assert "recording was not seen to work" in job.stdout.splitlines()[-1]
+
+    def test_the_commands_own_python_is_examined(self, tmp_path):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+        python = tmp_path / "venv" / "bin" / "python"
+        job = run([OOMTRACE, "doctor", "--", python, "-c", "print(1)"], cwd=tmp_path)
+        assert f"{python}, 3." in job.stdout and f"{python} has no PyTorch" in job.stdout
+        assert "python  " not in run([OOMTRACE, "doctor", "--", "true"], cwd=tmp_path).stdout
 
     def test_missing_trace(self, tmp_path):
         job = run([OOMTRACE, "doctor", tmp_path / "none.oomtrace"])

@@ -124,3 +124,45 @@ def test_cupy_works_and_survives_what_does_not_fit(diagnose_cupy):
     assert "survived" in job.stdout and "is not simulated" not in job.stderr
     assert report["pattern"] == "healthy" and not report["out_of_memory"]["happened"]
     assert report["out_of_memory"]["caught_before"] > 0
+
+
+def test_a_variable_with_nonsense_is_named_with_what_is_taken(tmp_path):
+    env = {
+        "OOMTRACE_BUDGET": "banana",
+        "OOMTRACE_STACKS": "perhaps",
+        "OOMTRACE_TIMELINE": "5-2",
+        "OOMTRACE_CUPTI": "foo",
+        "OOMTRACE_DLSYM": "YES",
+    }
+    job = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", PROGRAMS / "program_runtime", "well"], cwd=tmp_path, env=env)
+    assert job.status == 0
+    lines = [line.removeprefix("oomtrace: ") for line in job.stderr.splitlines()]
+    assert [line.split()[0] for line in lines] == [
+        f"{name}={env[name]}" for name in ("OOMTRACE_STACKS", "OOMTRACE_BUDGET", "OOMTRACE_TIMELINE", "OOMTRACE_CUPTI")
+    ]
+    assert [line.rsplit(": ")[-1] for line in lines] == ["on is taken", "512M is taken", "3 is taken", "off is taken"]
+
+
+def test_what_a_variable_switched_off_is_said(tmp_path):
+    static = PROGRAMS / "program_static"
+    off = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", static, "well"], cwd=tmp_path, env={"OOMTRACE": "off"})
+    assert off.stderr == "oomtrace: nothing was recorded: OOMTRACE=off switches the recorder off\n"
+    env = {"OOMTRACE_DLSYM": "0"}
+    missed = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", static, "leak"], cwd=tmp_path, env=env)
+    assert missed.status == 1 and "OOMTRACE_DLSYM=0 switches that hook off" in missed.stderr, missed.stderr
+    assert not list(tmp_path.glob("*.oomtrace"))
+    examined = run([OOMTRACE, "doctor", "--", static, "leak"], cwd=tmp_path, env=env)
+    assert "OOMTRACE_DLSYM=0" in examined.stdout.splitlines()[-1]
+
+
+def test_doctor_on_a_program_without_python(diagnose, tmp_path):
+    diagnose(PROGRAMS / "program_runtime", "well")
+    shown = run([OOMTRACE, "doctor", tmp_path / "job.oomtrace"]).stdout
+    assert "  no Python, on the simulated GPU\n" in shown
+    assert "libtorch_cpu.so          not in this process" in shown and "empty_generic" not in shown
+    assert "=\n" not in shown  # variables that are set to nothing
+
+
+def test_a_timeline_begins_with_the_first_memory_where_devices_are_never_counted(diagnose, tmp_path):
+    diagnose(PROGRAMS / "program_runtime", "well", env={"OOMTRACE_CUPTI": "mem"})
+    assert "watches memory" in run([OOMTRACE, "doctor", tmp_path / "job.oomtrace"]).stdout

@@ -54,8 +54,7 @@ TEST(Text, LossesComeFirst) {
 TEST(Text, ControlCharactersInNamesAreShownNotObeyed) {
   report::Report report = Death();
   const std::vector<std::string> before = absl::StrSplit(RenderText(report, {}), '\n');
-  report.mutable_owners(0)->set_name("two\nlines\033[31m");
-  report.mutable_owners(0)->set_site("");
+  report.mutable_processes(0)->set_name("two\nlines\033[31m");
   const std::string text = RenderText(report, {});
   EXPECT_THAT(text, HasSubstr("two\\nlines\\033[31m"));
   EXPECT_EQ(std::vector<std::string>(absl::StrSplit(text, '\n')).size(), before.size());

@@ -334,7 +334,7 @@ def test_file_system_without_fallocate(host):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-@pytest.mark.parametrize("size", ["64k", "1m", "6m", "ro"])
+@pytest.mark.parametrize("size", ["64k", "1m", "3m", "ro"])
 def test_disk_that_is_full_or_read_only(host, size):
     option = "ro" if size == "ro" else f"size={size}"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", option, "tmpfs", host.traces_at], check=False).returncode != 0:

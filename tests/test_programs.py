@@ -164,5 +164,6 @@ def test_doctor_on_a_program_without_python(diagnose, tmp_path):
 
 
 def test_a_timeline_begins_with_the_first_memory_where_devices_are_never_counted(diagnose, tmp_path):
-    diagnose(PROGRAMS / "program_runtime", "well", env={"OOMTRACE_CUPTI": "mem"})
+    job, _ = diagnose(PROGRAMS / "program_runtime", "well", env={"OOMTRACE_TIMELINE": "50-60"})
+    assert "No window was opened: the timeline was asked for steps 50-60" in job.text.replace("\n  ", " ")
     assert "watches memory" in run([OOMTRACE, "doctor", tmp_path / "job.oomtrace"]).stdout

@@ -194,7 +194,7 @@ std::string AuditOf(const GpuTime& gpu) {
   std::string text;
   if (gpu.unlisted_bytes > 0) {
     text = absl::StrCat("The hooks saw ", Bytes(gpu.unlisted_bytes),
-                        " that CUPTI does not list: memory that is mapped into address ranges. ");
+                        " that CUPTI does not list: memory that is mapped into address ranges, or held by graphs. ");
   }
   if (gpu.unwatched_bytes > 0) {
     absl::StrAppend(&text, Bytes(gpu.unwatched_bytes),

@@ -112,6 +112,19 @@ TEST_F(GpuTimeTest, PhysicalMemoryIsNotInCuptisList) {
   EXPECT_EQ(Finish().unlisted_bytes, 2 << 20);
 }
 
+TEST_F(GpuTimeTest, WhatWasAllocatedBesideAnotherProfilerIsNoMemoryThatCuptiDoesNotList) {
+  Hooked(0x1000, 1 << 20, kStart - 1000);
+  State(kStart + 1000, trace::CollectorState::YIELDED);
+  Hooked(0x2000, 2 << 20, kStart + 2000);
+  State(kStart + 3000, trace::CollectorState::MEMORY);
+  Hooked(0x3000, 4 << 20, kStart + 4000, MemoryKind::kPhysical);
+  State(kStart + 5000, trace::CollectorState::DEAD);
+  Hooked(0x4000, 8 << 20, kStart + 6000);
+  const GpuTime& gpu = Finish();
+  EXPECT_EQ(gpu.unwatched_bytes, 2 << 20);
+  EXPECT_EQ(gpu.unlisted_bytes, 4 << 20);
+}
+
 TEST_F(GpuTimeTest, ATensorsUsesAreThoseOfItsLaunches) {
   State(kStart + 100, trace::CollectorState::TIMELINE);
   Launch(1, 11, {0, 1});

@@ -32,6 +32,7 @@ class DeviceAdvisor {
       if (xla_ > 0) GrowXlaPool();
       return;
     }
+    if (facts_.requested == 0) return;  // how much would be enough is not known
     FreeOthers();
     if (pattern_ == "gradual_leak") StopGrowth();
     if (xla_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kXla) ShrinkXlaPool();

@@ -44,6 +44,8 @@ class Verdict {
   void Decide() {
     if (facts_.oom == nullptr) {
       Healthy();
+    } else if (facts_.requested == 0) {
+      OfUnknownSize();
     } else if (OthersDecide()) {
       Set("other_process", 0.9);
       Say(absl::StrCat("Other processes hold ", Bytes(facts_.device.other_processes()), " of the card's ",
@@ -209,7 +211,29 @@ class Verdict {
     return bytes;
   }
 
+  // The launch of a CUDA graph whose nodes allocate: the driver does not say how much it would have needed.
+  void OfUnknownSize() {
+    if (growth_.found) {
+      Leak();
+    } else {
+      Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.5);
+    }
+    d_.report.set_no_fix("how much the call needed is not known.");
+  }
+
+  // "another 11.00 GiB did not fit", or what can be said where the size is not known.
+  std::string DidNotFit(const char* another) const {
+    return facts_.requested > 0 ? absl::StrCat(another, Bytes(facts_.requested), " did not fit")
+                                : absl::StrCat(facts_.oom->api, " needed more than was free");
+  }
+
   void Request() {
+    if (facts_.requested == 0) {
+      Say(absl::StrCat(facts_.oom->api, " from ", LibraryName(facts_.oom->library), " in ",
+                       ThreadName(t_, facts_.oom->thread), " needed more than the ", Bytes(facts_.device.free()),
+                       " that the device had free; how much, the driver does not say."));
+      return;
+    }
     Say(absl::StrCat("The request was ", Bytes(facts_.requested), ", by ",
                      facts_.oom->api.empty() ? "a device call" : facts_.oom->api, " from ",
                      LibraryName(facts_.oom->library), " in ", ThreadName(t_, facts_.oom->thread), "; the device had ",
@@ -316,14 +340,14 @@ class Verdict {
     }
     if (d_.pattern.name == "gradual_leak" && PoolOf(t_, growth_.site.library) == PoolKind::kCupy) {
       return absl::StrCat("Out of memory: ", Place(growth_.site), " made CuPy's pool grow, by ",
-                          Bytes(growth_.site.bytes), "; another ", Bytes(facts_.requested), " did not fit.");
+                          Bytes(growth_.site.bytes), "; ", DidNotFit("another "), ".");
     }
     if (d_.pattern.name == "gradual_leak") {
       return absl::StrCat("Out of memory: ", Place(growth_.site), " keeps what it allocates, ",
-                          Bytes(growth_.site.bytes), " by then; another ", Bytes(facts_.requested), " did not fit.");
+                          Bytes(growth_.site.bytes), " by then; ", DidNotFit("another "), ".");
     }
     return absl::StrCat(
-        "Out of memory at ", RefusedPlace(), ": ", Bytes(facts_.requested), " did not fit",
+        "Out of memory at ", RefusedPlace(), ": ", DidNotFit(""),
         facts_.idle_pools > 0 ? absl::StrCat(", while its pools kept ", IdlePools(), " that it had freed.") : ".");
   }
 

@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "analyzer/read/utf8.h"
+#include "analyzer/timeline/definition_lines.h"
 #include "analyzer/timeline/device_ledger.h"
 #include "analyzer/timeline/folded_steps.h"
 #include "analyzer/timeline/gpu_time.h"
@@ -487,6 +488,7 @@ Timeline BuildTimeline(TraceReader* reader) {
   if (header.exit_ticks != 0) builder.EndWithoutHandlers(header.exit_status);
   Timeline timeline = builder.Finish();
   if (!timeline.exited) timeline.life = LifeOf(reader->tables().process);
+  MoveToDefinitions(static_cast<int64_t>(header.start_unix_ns & INT64_MAX), &timeline.frames);
   if (timeline.process.pid == 0) timeline.process.pid = header.pid;
   timeline.events = events;
   timeline.dropped = static_cast<int64_t>(header.events_dropped);

@@ -24,10 +24,25 @@ static void Reset(void) {
   printf("device 0\nhost 0\n");
 }
 
+// Each node fits alone, and the addresses of all of them are given; the launch finds that there is too little.
+static int LaunchTooMuch(void) {
+  struct cudaMemAllocNodeParams node = {0};
+  node.poolProps.location.type = cudaMemLocationTypeDevice;
+  node.bytesize = (size_t)5 << 30;
+  cudaGraph_t graph;
+  cudaGraphNode_t added;
+  cudaGraphExec_t executable;
+  CHECK(cudaGraphCreate(&graph, 0));
+  for (int i = 0; i < 3; ++i) CHECK(cudaGraphAddMemAllocNode(&added, graph, NULL, 0, &node));
+  CHECK(cudaGraphInstantiate(&executable, graph, 0));
+  return cudaGraphLaunch(executable, 0) == cudaErrorMemoryAllocation;
+}
+
 int main(int argc, char** argv) {
   void *pointer, *freed, *pinned, *more, *imported;
   static char own[kMiB];
   if (argc == 2 && strcmp(argv[1], "reset") == 0) return Reset(), 0;
+  if (argc == 2 && strcmp(argv[1], "graphs") == 0) return LaunchTooMuch();
 
   CHECK(cudaMalloc(&pointer, 3 * kMiB));
   CHECK(cudaMalloc(&freed, 3 * kMiB));

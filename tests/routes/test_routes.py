@@ -66,6 +66,16 @@ def test_runtime(recorded, analyze):
     assert analyze(ran.path).report["device"]["other"] == counted
 
 
+def test_a_graph_that_does_not_fit_is_a_death_of_unknown_size(recorded, analyze):
+    ran = recorded("runtime_client", "graphs")
+    assert ran.status == 1, ran.err
+    report = analyze(ran.path).report
+    assert report["out_of_memory"]["happened"] and report["out_of_memory"]["api"] == "cudaGraphLaunch"
+    assert report["pattern"] == "at_start" and report["confidence"] == 0.5
+    assert report["summary"].endswith("cudaGraphLaunch needed more than was free.")
+    assert report["device"]["other"] == 0 and not report["causes"] and not report["fixes"]
+
+
 def test_a_reset_frees_everything(recorded, analyze):
     ran = recorded("runtime_client", "reset")
     assert ran.status == 0, ran.err

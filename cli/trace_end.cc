@@ -9,7 +9,8 @@ class EndSink : public EventSink {
  public:
   void OnOutOfMemory(const OutOfMemoryEvent& event) override { out_of_memory_ = true; }
   void OnExit(const ExitEvent& event) override { exited_ = true; }
-  bool announced() const { return out_of_memory_ && exited_; }
+  bool out_of_memory() const { return out_of_memory_; }
+  bool exited() const { return exited_; }
 
  private:
   bool out_of_memory_ = false;
@@ -23,7 +24,7 @@ bool RecorderAnnounced(const std::filesystem::path& trace) {
   if (!reader.ok()) return false;
   EndSink sink;
   (*reader)->ReadEvents(&sink);
-  return sink.announced();
+  return sink.out_of_memory() && (sink.exited() || (*reader)->header().exit_ticks != 0);
 }
 
 }  // namespace oomtrace

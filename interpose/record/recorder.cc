@@ -69,6 +69,20 @@ void AddQuoted(PathLine& line, const char* path) {
   line.Add("'");
 }
 
+// Where the trace is. Once: an exit handler may call _exit().
+void SayWhere(const Recorder& recorder) {
+  static std::atomic<uint32_t> said_by{0};  // a process; its forked children speak for themselves
+  const auto self = static_cast<uint32_t>(getpid());
+  if (said_by.exchange(self, std::memory_order_relaxed) == self) return;
+  static PathLine line;  // too large for the stack of a signal handler
+  line.Clear();
+  line.Add(recorder.out_of_memory() ? "CUDA out of memory was recorded in " : "recorded ");
+  AddQuoted(line, recorder.path());
+  line.Add("; run: oomtrace analyze ");
+  AddQuoted(line, recorder.path());
+  SayLine(line.c_str());
+}
+
 void AtExit(int status, void*) {
   Recorder* recorder = process_page->recorder.load(std::memory_order_acquire);
   if (recorder == nullptr || recorder->state() != State::kRecording) return;
@@ -82,14 +96,20 @@ void AtExit(int status, void*) {
     }
   }
   recorder->SayDiskFull();
-  if (!recorder->out_of_memory() && !Verbose()) return;
-  PathLine line;
-  line.Add(recorder->out_of_memory() ? "CUDA out of memory was recorded in " : "recorded ");
-  AddQuoted(line, recorder->path());
-  line.Add("; run: oomtrace analyze ");
-  AddQuoted(line, recorder->path());
-  SayLine(line.c_str());
+  if (recorder->out_of_memory() || Verbose()) SayWhere(*recorder);
 }
+
+// poll() and writev() are where a thread that is to be cancelled ends; what called us is none.
+class NotCancelled {
+ public:
+  NotCancelled() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  ~NotCancelled() { pthread_setcancelstate(before_, nullptr); }
+  NotCancelled(const NotCancelled&) = delete;
+  NotCancelled& operator=(const NotCancelled&) = delete;
+
+ private:
+  int before_ = 0;
+};
 
 }  // namespace
 
@@ -98,6 +118,7 @@ bool Verbose() { return SwitchedOn("OOMTRACE_VERBOSE", false); }
 void SayLine(const char* text) {
   // A closed stderr is nobody's fault, and one that nobody reads must not hold up the job.
   pollfd stream = {STDERR_FILENO, POLLOUT, 0};
+  const NotCancelled whole;
   if (poll(&stream, 1, 0) != 1 || (stream.revents & POLLOUT) == 0) return;
   // A broken pipe raises SIGPIPE, which would end the process: it is held back and taken off.
   const SignalsHeldBack quiet;
@@ -168,6 +189,7 @@ void Recorder::NoteExitWithoutHandlers(int status) {
   if (header->pid != static_cast<uint32_t>(getpid())) return;
   header->exit_status.store(status, std::memory_order_relaxed);
   header->exit_ticks.store(Ticks(), std::memory_order_release);
+  if (recorder->out_of_memory()) SayWhere(*recorder);  // reads no environment then: setenv may be under way
 }
 
 void Recorder::Disable(const char* reason) {

@@ -65,7 +65,8 @@ class Recorder {
   void CountFailedStack() { file_.header()->failed_stacks.fetch_add(1, std::memory_order_relaxed); }
   void CountUnknownCall() { file_.header()->unknown_calls.fetch_add(1, std::memory_order_relaxed); }
 
-  // _exit(): at any moment, in a signal handler or in a child of vfork too. Two stores to the header, no lock.
+  // _exit(): at any moment, in a signal handler or in a child of vfork too. Two stores to the header, no lock; then the
+  // line about a death, as at exit().
   static void NoteExitWithoutHandlers(int status);
 
   // Whether the line about it is to be printed at exit.

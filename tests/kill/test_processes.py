@@ -182,6 +182,11 @@ if sys.argv[1] == "handler":
     os.kill(os.getpid(), signal.SIGUSR1)
 elif sys.argv[1] == "now":
     os._exit(7)
+elif sys.argv[1] == "out of memory":
+    try:
+        torch.empty(1 << 40, device="cuda")
+    except torch.OutOfMemoryError:
+        os._exit(7)
 elif sys.argv[1] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -191,6 +196,7 @@ elif sys.argv[1] == "kill":
     ("how", "status", "ended"),
     [
         ("now", 7, "exit 7 by _exit, without exit handlers"),
+        ("out of memory", 7, "exit 7 by _exit, without exit handlers"),
         ("handler", 7, "exit 7 by _exit, without exit handlers"),
         ("kill", -9, "killed by a signal, or ended past the C library"),
         ("well", 0, "exit 0"),
@@ -200,6 +206,7 @@ def test_an_end_without_exit_handlers_is_known(job, how, status, ended):
     ran, _, err = job.run(job.write(ENDS), how)
     assert ran == status, err
     (path,) = job.traces()
+    assert err.count("oomtrace: CUDA out of memory was recorded in ") == (how == "out of memory")
     assert read(path).exit_now == (7 if "_exit" in ended else None)
     shown = subprocess.run([OOMTRACE, "analyze", "--format", "json", path], capture_output=True)
     assert json.loads(shown.stdout)["trace"]["ended"] == ended

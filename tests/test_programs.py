@@ -56,6 +56,7 @@ def test_a_leak_is_laid_at_the_function_that_keeps_what_it_takes(diagnose, api):
     # Each round makes one allocation that goes and one that stays.
     assert report["leak"]["bytes_per_1000_calls"] == pytest.approx(500 * 64 * MIB, rel=0.02)
     assert report["fixes"][0]["id"] == "stop_growth" and report["fixes"][0]["fits"]
+    assert report["step_noun"] == report["peak"]["phase"] == report["out_of_memory"]["phase"] == ""
     assert "optimizer step" not in job.text and "PyTorch" not in job.text, job.text
 
 
@@ -98,6 +99,51 @@ def test_threads_are_told_apart(diagnose):
     assert report["owners"][0]["thread"] == ""  # several threads came by this place
 
 
+def test_a_leak_through_a_function_that_serves_temporaries_too(diagnose):
+    job, report = diagnose(PROGRAMS / "program_runtime", "leak_by_helper")
+    assert report["pattern"] == "gradual_leak", report["evidence"]
+    assert report["culprit"]["function"] == "Allocate"
+    assert any("others allocate by it" in sentence for sentence in report["evidence"])
+    assert any("Which caller of Allocate" in sentence for sentence in report["unknown"])
+    # 16 MiB stay of each eight allocations, but for the last round's.
+    assert report["leak"]["bytes_per_1000_calls"] == pytest.approx(1000 / 8 * 16 * MIB, rel=0.05)
+
+
+def test_a_queue_of_bounded_length_is_no_leak(diagnose):
+    _, report = diagnose(PROGRAMS / "program_runtime", "queue")
+    assert report["pattern"] == "late_allocation", report["evidence"]
+
+
+def test_the_one_thread_that_keeps_is_named(diagnose):
+    _, report = diagnose(PROGRAMS / "program_driver", "one_thread")
+    assert report["pattern"] == "gradual_leak", report["evidence"]
+    said = "Several threads allocate there; what is held was made by the main thread."
+    assert said in report["evidence"], report["evidence"]
+
+
+def test_a_leak_that_outlived_its_events(diagnose):
+    """Most events are folded away: what they say of the leak is still true."""
+    whole = diagnose(PROGRAMS / "program_runtime", "long_leak")[1]
+    job, report = diagnose(PROGRAMS / "program_runtime", "long_leak", env={"OOMTRACE_BUDGET": "1M"})
+    assert report["pattern"] == whole["pattern"] == "gradual_leak", report["evidence"]
+    assert report["culprit"] == whole["culprit"]
+    rate = whole["leak"]["bytes_per_1000_calls"]
+    assert report["leak"]["bytes_per_1000_calls"] == pytest.approx(rate, rel=0.001)
+    assert rate == pytest.approx(1000 / 513 * 64 * MIB, rel=0.01)
+    assert report["trace"]["events"] < whole["trace"]["events"] / 2
+
+
+def test_why_a_function_has_no_name(diagnose, tmp_path):
+    program = tmp_path / "built_again"
+    program.write_bytes((PROGRAMS / "program_runtime").read_bytes())
+    program.chmod(0o755)
+    trace = tmp_path / "changed.oomtrace"
+    run([OOMTRACE, "dryrun", "--gpu", "rtx4070", "-o", trace, "--", program, "leak"], cwd=tmp_path)
+    program.touch()
+    report = json.loads(run([OOMTRACE, "analyze", "--format", "json", trace]).stdout)
+    assert any("it has changed since the recording" in sentence for sentence in report["unknown"]), report["unknown"]
+
+
 def test_a_program_that_gives_everything_back_is_healthy(diagnose):
     job, report = diagnose(PROGRAMS / "program_runtime", "well")
     assert job.status == 0
@@ -116,6 +162,13 @@ def test_a_leak_in_cupy_is_laid_at_the_python_statement(diagnose_cupy):
     assert report["culprit"]["function"] == "work"
     assert report["owners"][0]["name"] == "cupy_backends.cuda.api.runtime"
     assert any("CuPy's pool" in sentence for sentence in report["unknown"])
+
+
+def test_idle_blocks_of_cupys_pool_are_not_called_a_leak(diagnose_cupy):
+    job, report = diagnose_cupy("cupy_idle.py")
+    assert report["pattern"] != "gradual_leak", report["evidence"]
+    assert [cause["id"] for cause in report["causes"]] == ["idle_pools"]
+    assert "cupy_free_blocks" in [fix["id"] for fix in report["fixes"]]
 
 
 def test_cupy_works_and_survives_what_does_not_fit(diagnose_cupy):

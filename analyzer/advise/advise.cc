@@ -28,6 +28,7 @@ void Collect(Advisor& a) {
   if (a.Has("accumulating_autograd_graph") || a.Has("accumulating_tensors")) StopLeak(a);
   FreeOthers(a);
   RaiseLimit(a);
+  ReleasePools(a);
   if (a.d().kept.found) {
     DropKeptOutputs(a);
     return;
@@ -91,6 +92,7 @@ int Effort(const report::Fix& fix) {
                                                   "move_to_cpu",
                                                   "no_grad",
                                                   "raise_memory_limit",
+                                                  "release_private_pools",
                                                   "fused_optimizer",
                                                   "expandable_segments",
                                                   "evaluation_batch",

@@ -24,7 +24,9 @@ bool Advisor::Has(const char* cause) const {
                      [&](const report::Cause& c) { return c.id() == cause; });
 }
 
-bool Advisor::KnowsAllocator() const { return d_.fidelity.of == 0 || d_.fidelity.Holds(); }
+bool Advisor::KnowsAllocator() const {
+  return UsesCachingAllocator(t()) && (d_.fidelity.of == 0 || d_.fidelity.Holds());
+}
 
 bool Advisor::Worth(int64_t saving) const {
   return static_cast<double>(saving) > kWorthSaving * static_cast<double>(facts().device.total());

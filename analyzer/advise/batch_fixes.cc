@@ -69,6 +69,16 @@ std::string BatchChange(const Advisor& a, int64_t size) {
       " before each optimizer step", InputPlace(a));
 }
 
+// Whether anything shows that the program works on batches: a step, a backward, a module's forward, data that came from
+// the host. The leading dimension of a matrix alone is none.
+bool HasBatches(const Advisor& a) {
+  const Timeline& t = a.t();
+  if (!t.steps.empty() || !t.backward_passes.empty() || t.stacks[a.facts().oom->stack].module != 0) return true;
+  return std::any_of(t.tensors.begin(), t.tensors.end(), [&](const Tensor& tensor) {
+    return t.stacks[tensor.stack].module != 0 || (tensor.host_copied && a.predictor().carriers().Carries(tensor));
+  });
+}
+
 }  // namespace
 
 void BoundBatch(Advisor& a) {
@@ -91,7 +101,7 @@ void BoundBatch(Advisor& a) {
 
 void ShrinkMicroBatch(Advisor& a) {
   const int64_t batch = a.predictor().batch().size;
-  if (batch <= 1) return;
+  if (batch <= 1 || !HasBatches(a)) return;
   const bool expandable = a.predictor().expandable_recorded();
   int64_t plain = 0;
   const std::vector<int64_t> sizes = SmallerBatches(a);

@@ -36,10 +36,11 @@ class DeviceAdvisor {
     FreeOthers();
     if (pattern_ == "gradual_leak") StopGrowth();
     if (xla_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kXla) ShrinkXlaPool();
-    if (cupy_ > 0 && PoolOf(*facts_.timeline, facts_.oom->library) != PoolKind::kCupy) FreeCupyPool();
+    const bool cupy_gave_up = CupyGaveUp(*facts_.timeline, *facts_.oom);
+    if (cupy_ > 0 && !cupy_gave_up) FreeCupyPool();
     const bool idle = facts_.idle_pools > 0 || (facts_.pools_may_hold && freed_into_pools_ > 0);
     if (idle && !InStreamOrder(*facts_.oom)) TrimPool();
-    if (PoolOf(*facts_.timeline, facts_.oom->library) == PoolKind::kCupy) SpillToHost();
+    if (cupy_gave_up) SpillToHost();
     if (pattern_ != "gradual_leak") Shrink();
   }
 

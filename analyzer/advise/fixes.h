@@ -7,6 +7,7 @@ namespace oomtrace {
 
 void StopLeak(Advisor& a);          // leak_fixes.cc
 void FreeOthers(Advisor& a);        // outside_fixes.cc: other processes
+void ReleasePools(Advisor& a);      //   private pools
 void RaiseLimit(Advisor& a);        //   a memory limit of the process's own
 void DropKeptOutputs(Advisor& a);   // evaluation_fixes.cc: results kept from batch to batch
 void ShrinkEvaluation(Advisor& a);  //   a graph kept, a batch too large

@@ -46,7 +46,7 @@ class Builder {
   }
 
   void Emit(uint32_t tensor, bool free, uint32_t block) {
-    stream_.push_back({block, free ? 0 : Size(t_.tensors[tensor])});
+    stream_.push_back({block, free ? 0 : Size(t_.tensors[tensor]), t_.tensors[tensor].free_list});
   }
 
   // Made once and kept: not made again in the next iteration.

@@ -22,9 +22,14 @@ Predictor::Predictor(const Diagnosis& diagnosis)
       carriers_(*diagnosis.facts.timeline, batch_),
       states_(CompleteStates(diagnosis.facts)),
       recorded_(RecordedConfig(*diagnosis.facts.timeline)) {
-  capacity_ = d_.facts.available();
+  const std::vector<FreeList>& lists = d_.facts.timeline->free_lists;
+  const bool pools_known = std::any_of(lists.begin(), lists.end(), [](const FreeList& list) { return list.pool != 0; });
+  modelled_idle_ = pools_known ? d_.facts.private_idle : 0;
+  modelled_ = UsesCachingAllocator(*d_.facts.timeline);
+  capacity_ = d_.facts.available() - d_.facts.private_idle;
   const bool training_death = d_.pattern.name != "eval_spike";
-  if (d_.facts.oom && HasWholeIteration(d_.facts) && training_death && d_.pattern.name != "batch_outlier") {
+  if (modelled_ && d_.facts.oom && HasWholeIteration(d_.facts) && training_death &&
+      d_.pattern.name != "batch_outlier") {
     const Prediction again = Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity_);
     replayable_ = !again.fits;
     tensors_known_ = again.allocated >= d_.facts.need();
@@ -34,8 +39,9 @@ Predictor::Predictor(const Diagnosis& diagnosis)
 
 Prediction Predictor::Of(int64_t tensors, bool expandable) const {
   Prediction p;
-  p.reserved =
-      static_cast<int64_t>(static_cast<double>(tensors) * (1 + (expandable ? kExpandableCacheShare : kCacheShare)));
+  p.reserved = static_cast<int64_t>(static_cast<double>(tensors) * (1 + (!modelled_   ? 0
+                                                                         : expandable ? kExpandableCacheShare
+                                                                                      : kCacheShare)));
   p.headroom = capacity_ - p.reserved;
   p.fits = p.headroom >= 0;
   return p;
@@ -50,15 +56,16 @@ Prediction Predictor::Replayed(int64_t micro_batch, bool expandable, int64_t cap
       NextIterationStream(d_.facts, carriers_, {micro_batch, std::max<int64_t>(batch_.size, 1)});
   Prediction p;
   p.basis = "replayed";
+  capacity += modelled_idle_;
   config.capacity = capacity;
-  const ReplayResult result = RunStream(stream, config);
+  const ReplayResult result = RunStream(stream, config, d_.facts.timeline->free_lists);
   p.reserved = result.peak_reserved;
   p.allocated = result.peak_allocated;
   p.headroom = capacity - p.reserved;
   p.fits = result.fits;
   if (p.fits) {
     config.capacity = static_cast<int64_t>(static_cast<double>(capacity) * (1 - kReplayMargin));
-    p.fits = RunStream(stream, config).fits;
+    p.fits = RunStream(stream, config, d_.facts.timeline->free_lists).fits;
   }
   if (!p.fits) p.headroom = std::min(p.headroom, -result.refused);
   replayed_[key] = p;
@@ -79,25 +86,26 @@ Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out
     for (const TimedOp& op : RecordedStream(t)) {
       if (op.time > d_.facts.moment) break;
       const Tensor& tensor = t.tensors[op.tensor];
-      if (whole || !left_out(tensor)) stream.push_back({op.tensor, op.free ? 0 : tensor.bytes});
+      if (whole || !left_out(tensor)) stream.push_back({op.tensor, op.free ? 0 : tensor.bytes, tensor.free_list});
     }
     if (whole || !refused_too) stream.push_back({kRefused, d_.facts.refused});
     AllocatorConfig config = recorded_;
-    config.capacity = capacity_;
-    return RunStream(stream, config);
+    config.capacity = capacity_ + modelled_idle_;
+    return RunStream(stream, config, t.free_lists);
   };
   Prediction p;
-  if (!run(/*whole=*/true).fits) {
+  if (modelled_ && !run(/*whole=*/true).fits) {
     const ReplayResult result = run(/*whole=*/false);
     p.basis = "replayed";
     p.reserved = result.peak_reserved;
     p.allocated = result.peak_allocated;
     p.fits = result.fits;
-    p.headroom = result.fits ? capacity_ - p.reserved : std::min(capacity_ - p.reserved, -result.refused);
+    const int64_t left = capacity_ + modelled_idle_ - p.reserved;
+    p.headroom = result.fits ? left : std::min(left, -result.refused);
     return p;
   }
   // The model does not show what killed it: then no piece of the cache is counted on.
-  p.reserved = d_.facts.device.tensors() + d_.facts.device.cache() + (refused_too ? 0 : d_.facts.requested);
+  p.reserved = d_.facts.device.tensors() + d_.facts.unallocated() + (refused_too ? 0 : d_.facts.requested);
   for (const uint32_t i : d_.facts.live) {
     if (left_out(t.tensors[i])) p.reserved -= t.tensors[i].bytes;
   }

@@ -60,6 +60,8 @@ class Predictor {
   AllocatorConfig recorded_;
   int64_t capacity_ = 0;
   bool replayable_ = false;
+  bool modelled_ = false;      // the run's allocator is the one that the model follows
+  int64_t modelled_idle_ = 0;  // what lies idle in private pools, where the model has them: it holds that itself
   // The earlier iteration needed as much in tensors as the one that died: what it needs without gaps in the cache is
   // known, though the model does not show the gaps that killed it.
   bool tensors_known_ = false;

@@ -36,6 +36,7 @@ class Ranking {
       AddActivations();
       AddEvaluation();
       AddOutside();
+      AddPrivatePools();
       AddFragmentation();
       AddLate();
     }
@@ -186,10 +187,18 @@ class Ranking {
       Add("memory_outside_pytorch", "libraries of this process hold memory outside PyTorch", 0.2 + share);
   }
 
+  void AddPrivatePools() {
+    const int64_t idle = facts_.private_idle;
+    const bool decides = facts_.device.free() + facts_.unallocated() + idle >= facts_.requested;
+    if (Share(idle, facts_.device.total()) < 0.02) return;
+    AddBeside("private_pools", "private pools (MemPool, CUDA graphs) keep what was freed in them",
+              decides ? 0.9 : 0.2 + Share(idle, facts_.requested) / 2);
+  }
+
   void AddFragmentation() {
     // Where a growth decides, the cache would only have put the end off.
     if (Is("gradual_leak")) return;
-    const int64_t unallocated = facts_.device.cache();
+    const int64_t unallocated = facts_.unallocated();
     if (Is("fragmentation")) {
       Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.92);
     } else if (Is("late_allocation")) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,8 @@ class Verdict {
       Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.7);
       Say("With what its stream-ordered pools keep, the request would have fit.");
       Cause("idle_pools", "stream-ordered pools keep what the program freed", 0.8);
+    } else if (growth_.found && PoolOf(t_, growth_.site.library) == PoolKind::kCupy && !CupyGaveUp(t_, *facts_.oom)) {
+      BesideCupysPool();
     } else if (growth_.found) {
       Leak();
     } else if (calls_.made <= kSetUpCalls || calls_.freed == 0) {
@@ -90,6 +93,7 @@ class Verdict {
     Holders();
     BesideTheDevice();
     Pools();
+    Names();
   }
 
   void Report() {
@@ -138,8 +142,10 @@ class Verdict {
   std::string RefusedPlace() const { return PlaceName(t_, facts_.oom->library, facts_.oom->caller, facts_.oom->stack); }
 
   std::string Rate() const {
+    const int64_t calls = facts_.oom != nullptr ? calls_.made : CountDeviceCalls(t_, t_.end).made;
     const std::string per_call =
-        absl::StrCat(Bytes(std::llround(growth_.bytes_per_1000_calls)), " for every 1000 allocations");
+        calls < 1000 ? absl::StrCat(Bytes(growth_.site.bytes), " over the program's ", Count(calls, "allocation"))
+                     : absl::StrCat(Bytes(std::llround(growth_.bytes_per_1000_calls)), " for every 1000 allocations");
     // A rate needs some time to be one.
     if (growth_.site.last - growth_.site.first < 100'000'000) return per_call;
     return absl::StrCat(Bytes(std::llround(growth_.bytes_per_second)), " a second, ", per_call);
@@ -149,18 +155,50 @@ class Verdict {
     // That a loop keeps what it makes is certain; whether it means to is not in a trace without steps.
     const DeviceSite& site = growth_.site;
     Set("gradual_leak", PoolOf(t_, site.library) == PoolKind::kCupy ? 0.6 : calls_.freed > 0 ? 0.8 : 0.7);
-    Say(absl::StrCat(Place(site), " allocated ", site.made, " times until the end, and ",
-                     site.count == site.made ? "all" : absl::StrCat(site.count), " of that is still held, ",
-                     Bytes(site.bytes), ": ", Rate(), "."));
+    if (Folded()) {
+      Say(absl::StrCat(Place(site), " holds ", Bytes(site.bytes), " in ", Count(site.count, "allocation"),
+                       ", made in every quarter of the program's ", calls_.made, ": ", Rate(), "."));
+    } else {
+      Say(absl::StrCat(Place(site), " allocated ", site.made, " times until the end, and ",
+                       site.count == site.made ? "all" : absl::StrCat(site.count), " of that is still held, ",
+                       Bytes(site.bytes), ": ", Rate(), "."));
+    }
+    Helper();
     if (calls_.freed == 0) {
       Say("Nothing was ever given back: a program that loads more than fits looks the same.");
-    } else if (calls_.made > site.made) {
-      Say(absl::StrCat("Meanwhile the program gave back ", Count(calls_.freed, "other allocation"),
+    } else if (const int64_t others = calls_.freed - (site.made - site.count); others > 0 && !Folded()) {
+      Say(absl::StrCat("Meanwhile the program gave back ", Count(others, "other allocation"),
                        ": what grows is not its work."));
     }
     if (PoolOf(t_, site.library) == PoolKind::kCupy)
       Say("CuPy's pool keeps what the program lets go: whether it still uses all of this cannot be seen from outside.");
     Cause("accumulating_allocations", "one place allocates again and again, and what it made before stays", 0.8);
+  }
+
+  // The request did not come from the pool, which would have given back its idle blocks and asked again.
+  void BesideCupysPool() {
+    Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.5);
+    Say(absl::StrCat(
+        "CuPy's pool holds ", Bytes(HeldBy(PoolKind::kCupy)),
+        ", and grew until then; the request came past it, so that it did not give back what it has idle."));
+    Cause("idle_pools", "CuPy's pool may keep what the program freed", 0.5);
+  }
+
+  bool Folded() const { return t_.folded_calls.made > 0; }
+
+  // Of native code the trace has one frame: the caller of the device call.
+  void Helper() {
+    const DeviceSite& site = growth_.site;
+    if (growth_.among_others) {
+      Say(absl::StrCat("What it keeps is of every age, and it also made ", site.made - site.count,
+                       " that were given back: others allocate by it, and some of them keep what they take."));
+    }
+    if (growth_.among_others && SiteOf(t_, site.stack).file.empty())
+      Unknown(absl::StrCat("Which caller of ", Place(site),
+                           " keeps what it takes: of native code only the caller of the device call is recorded."));
+    if (growth_.thread != 0)
+      Say(absl::StrCat("Several threads allocate there; what is held was made by ", ThreadName(t_, growth_.thread),
+                       "."));
   }
 
   void Healthy() {
@@ -174,6 +212,7 @@ class Verdict {
       Say(absl::StrCat("The pool grew until the end, by requests from ", Place(growth_.site), "."));
     } else if (growth_.found) {
       Say(absl::StrCat("Warning: memory held by ", Place(growth_.site), " only grows: ", Rate(), "."));
+      Helper();
     }
     if (ended_badly && HasPool()) {
       Say(absl::StrCat("It ended with status ", t_.exit_status,
@@ -248,6 +287,21 @@ class Verdict {
     Say(absl::StrCat("Other threads allocated ", later, later == 1 ? " time" : " times",
                      " after it; the one that was refused did not, and the process ended with status ", t_.exit_status,
                      "."));
+  }
+
+  // Why a place that the report is about is only an offset.
+  void Names() {
+    std::set<std::string> libraries;
+    const auto note = [&](const std::string& library, uint64_t caller, uint32_t stack) {
+      if (SiteOf(t_, stack).file.empty() && FunctionName(t_, library, caller).empty()) libraries.insert(library);
+    };
+    if (facts_.oom != nullptr) note(facts_.oom->library, facts_.oom->caller, facts_.oom->stack);
+    if (growth_.found) note(growth_.site.library, growth_.site.caller, growth_.site.stack);
+    for (const std::string& library : libraries) {
+      const auto why = t_.nameless.find(library);
+      if (why != t_.nameless.end())
+        Unknown(absl::StrCat("Names of functions in ", LibraryName(library), ": ", why->second, "."));
+    }
   }
 
   // What is recorded and no part of the table, for its bytes need not be on the device.
@@ -388,6 +442,17 @@ PoolKind PoolOf(const Timeline& timeline, const std::string& library) {
   if (!absl::StrContains(library, "/xla_cuda") && !absl::StrContains(library, "/jaxlib/")) return PoolKind::kNone;
   // There JAX asks the device for each array.
   return Variable(timeline, "XLA_PYTHON_CLIENT_ALLOCATOR") == "platform" ? PoolKind::kNone : PoolKind::kXla;
+}
+
+bool CupyGaveUp(const Timeline& timeline, const OutOfMemory& refusal) {
+  const OutOfMemory* before = nullptr;
+  for (const OutOfMemory& other : timeline.out_of_memory) {
+    if (&other == &refusal) break;
+    before = &other;
+  }
+  return before != nullptr && PoolOf(timeline, refusal.library) == PoolKind::kCupy &&
+         before->requested == refusal.requested && before->thread == refusal.thread &&
+         before->library == refusal.library;
 }
 
 void DiagnoseDeviceProgram(const Timeline& timeline, Diagnosis* diagnosis) {

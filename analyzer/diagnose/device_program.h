@@ -10,6 +10,10 @@ namespace oomtrace {
 enum class PoolKind { kNone, kCupy, kXla };
 PoolKind PoolOf(const Timeline& timeline, const std::string& library);
 
+// Whether CuPy's pool made the request: it gives its unused blocks back after a refusal and asks again, twice
+// (cupy/cuda/memory.pyx, SingleDeviceMemoryPool._try_malloc).
+bool CupyGaveUp(const Timeline& timeline, const OutOfMemory& refusal);
+
 // Pattern, causes, culprit and the report's words, from facts that are gathered already.
 void DiagnoseDeviceProgram(const Timeline& timeline, Diagnosis* diagnosis);
 

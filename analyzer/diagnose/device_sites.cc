@@ -20,8 +20,10 @@ namespace {
 constexpr int64_t kFewestOfAGrowth = 8;
 // What stays, of what a place has made: a growth gives next to nothing back.
 constexpr double kStays = 0.8;
-// What each quarter of its life adds at least, of what a place holds at the end, where it is said to grow.
+// What each quarter after the first adds at least, of what a place holds at the end, where it is said to grow.
 constexpr double kClimbs = 0.1;
+// Of a site's bytes, where one thread is said to keep them.
+constexpr double kNearlyAll = 0.95;
 
 bool Counts(const Timeline& timeline, const DeviceAllocation& allocation) {
   return allocation.device == timeline.device && allocation.on_device && !allocation.caching_allocator &&
@@ -69,21 +71,128 @@ bool IsAt(const Timeline& timeline, const DeviceAllocation& allocation, const De
          KeyOf(timeline, site.library, site.caller, site.stack);
 }
 
-// Whether the site held more after each quarter of the time from its first allocation to the end of the recording.
-bool Climbs(const Timeline& timeline, const DeviceSite& site) {
-  constexpr int kQuarters = 4;
-  std::array<int64_t, kQuarters> held = {};
+// Tells the allocations of a site from others; what a place is called is asked once for each call.
+class Membership {
+ public:
+  Membership(const Timeline& timeline, const DeviceSite& site) : timeline_(timeline), site_(site) {}
+
+  bool Has(const DeviceAllocation& allocation) {
+    if (!Counts(timeline_, allocation) || allocation.library != site_.library) return false;
+    const auto [known, fresh] = calls_.try_emplace({allocation.caller, allocation.stack}, false);
+    if (fresh) known->second = IsAt(timeline_, allocation, site_);
+    return known->second;
+  }
+
+ private:
+  const Timeline& timeline_;
+  const DeviceSite& site_;
+  std::map<std::pair<uint64_t, uint32_t>, bool> calls_;
+};
+
+constexpr int kQuarters = 4;
+using Quarters = std::array<int64_t, kQuarters>;
+
+// The times by which a quarter, a half, three quarters and all of the program's allocations until `moment` were made.
+// Of what was folded away only the number is known: it is spread over its time.
+Quarters QuartersOfCalls(const Timeline& timeline, int64_t moment) {
+  const FoldedCalls& folded = timeline.folded_calls;
+  std::vector<int64_t> births;
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
-    if (!Counts(timeline, allocation) || !IsAt(timeline, allocation, site)) continue;
-    for (int i = 0; i < kQuarters; ++i) {
-      const int64_t moment = timeline.end - (timeline.end - site.first) / kQuarters * (kQuarters - 1 - i);
-      if (allocation.born <= moment && allocation.died > moment) held.at(i) += allocation.bytes;
+    if (Counts(timeline, allocation) && allocation.born > folded.until && allocation.born <= moment)
+      births.push_back(allocation.born);
+  }
+  std::sort(births.begin(), births.end());
+  const auto calls = static_cast<int64_t>(births.size()) + folded.made;
+  Quarters times = {};
+  for (int i = 0; i < kQuarters; ++i) {
+    const int64_t number = calls * (i + 1) / kQuarters;
+    if (number > folded.made) {
+      times.at(i) = births[static_cast<size_t>(number - folded.made - 1)];
+    } else {
+      times.at(i) = folded.made == 0
+                        ? 0
+                        : static_cast<int64_t>(static_cast<double>(folded.until) * static_cast<double>(number) /
+                                               static_cast<double>(folded.made));
     }
   }
-  for (int i = 1; i < kQuarters; ++i) {
-    if (static_cast<double>(held.at(i) - held.at(i - 1)) < kClimbs * static_cast<double>(held.back())) return false;
+  times.back() = moment;
+  return times;
+}
+
+// Of what the site holds at `moment`, the bytes that it had by each of these times. What others of its blocks were
+// there meanwhile does not matter: a queue of bounded length has nothing old, a growth has something of every age.
+Quarters KeptSince(const Timeline& timeline, const DeviceSite& site, const Quarters& times, int64_t moment) {
+  Quarters kept = {};
+  Membership here(timeline, site);
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.born > moment || allocation.died <= moment || !here.Has(allocation)) continue;
+    for (int i = 0; i < kQuarters; ++i)
+      if (allocation.born <= times.at(i)) kept.at(i) += allocation.bytes;
   }
-  return true;
+  return kept;
+}
+
+bool Climbs(const Quarters& kept) {
+  for (int i = 1; i < kQuarters; ++i) {
+    if (static_cast<double>(kept.at(i) - kept.at(i - 1)) < kClimbs * static_cast<double>(kept.back())) return false;
+  }
+  return kept.back() > 0;
+}
+
+// After each quarter of the time from the site's first allocation to the end of the recording.
+bool ClimbsToTheEnd(const Timeline& timeline, const DeviceSite& site) {
+  Quarters times = {};
+  for (int i = 0; i < kQuarters; ++i)
+    times.at(i) = timeline.end - (timeline.end - site.first) / kQuarters * (kQuarters - 1 - i);
+  return Climbs(KeptSince(timeline, site, times, timeline.end));
+}
+
+void FillRates(const Timeline& timeline, int64_t moment, DeviceGrowth* growth) {
+  const DeviceSite& site = growth->site;
+  const double seconds = static_cast<double>(site.last - site.first) / 1e9;
+  const auto bytes = static_cast<double>(site.bytes);
+  growth->bytes_per_second = seconds > 0 ? bytes / seconds : 0;
+  growth->bytes_per_1000_calls = 1000.0 * bytes / static_cast<double>(CountDeviceCalls(timeline, moment).made);
+}
+
+// Where several threads call the site and one of them made nearly all that is kept.
+uint32_t ThreadThatKeeps(const Timeline& timeline, const DeviceSite& site, int64_t moment) {
+  if (!site.many_threads) return 0;
+  std::map<uint32_t, std::pair<int64_t, int64_t>> threads;  // bytes kept, allocations made
+  Membership here(timeline, site);
+  for (const DeviceAllocation& allocation : timeline.device_allocations) {
+    if (allocation.born > moment || !here.Has(allocation)) continue;
+    auto& [kept, made] = threads[allocation.thread];
+    ++made;
+    if (allocation.died > moment) kept += allocation.bytes;
+  }
+  for (const auto& [thread, counts] : threads) {
+    const bool alone = static_cast<double>(counts.first) >= kNearlyAll * static_cast<double>(site.bytes);
+    if (alone && site.made - counts.second >= kFewestOfAGrowth) return thread;
+  }
+  return 0;
+}
+
+// A function that others allocate by keeps what some of them leak, and gives back what the rest frees: no share of its
+// blocks says so, only that something of every age is still there.
+DeviceGrowth FindAmongOthers(const Timeline& timeline, const std::vector<DeviceSite>& sites, int64_t moment) {
+  DeviceGrowth growth;
+  const Quarters times = QuartersOfCalls(timeline, moment);
+  int64_t held = 0;
+  for (const DeviceSite& site : sites) held += site.bytes;
+  int64_t most = 0;
+  for (const DeviceSite& site : sites) {
+    if (site.count < kFewestOfAGrowth || 4 * site.bytes < held) continue;
+    const Quarters kept = KeptSince(timeline, site, times, moment);
+    if (!Climbs(kept) || kept.back() - kept.front() <= most) continue;
+    most = kept.back() - kept.front();
+    growth.found = true;
+    growth.site = site;
+  }
+  if (!growth.found) return growth;
+  growth.among_others = static_cast<double>(growth.site.count) < kStays * static_cast<double>(growth.site.made);
+  FillRates(timeline, moment, &growth);
+  return growth;
 }
 
 }  // namespace
@@ -130,44 +239,42 @@ std::vector<DeviceSite> DeviceSitesAt(const Timeline& timeline, int64_t moment) 
 }
 
 DeviceCalls CountDeviceCalls(const Timeline& timeline, int64_t moment) {
-  DeviceCalls calls;
+  const FoldedCalls& folded = timeline.folded_calls;
+  DeviceCalls calls{folded.made, folded.freed};
   for (const DeviceAllocation& allocation : timeline.device_allocations) {
     if (allocation.born > moment || !Counts(timeline, allocation)) continue;
-    ++calls.made;
-    if (allocation.died <= moment) ++calls.freed;
+    if (allocation.born > folded.until) ++calls.made;
+    if (allocation.died <= moment && allocation.died > folded.until) ++calls.freed;
   }
   return calls;
 }
 
 // The site that holds most, if nearly all that it ever made is still there and it went on until the end: of what it
 // holds, the second half of the program's allocations brought a good part. What is set up once has no second half.
-// Counted, not timed: the last thing that a program does before it dies may take longer than all the rest.
+// Counted, not timed: the last thing that a program does before it dies may take longer than all the rest. Else one
+// that keeps a part of what it makes, or of which only what is left was not folded away.
 DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<DeviceSite>& sites, int64_t moment) {
   DeviceGrowth growth;
   if (sites.empty()) return growth;
   const DeviceSite& site = sites.front();
-  if (site.count < kFewestOfAGrowth || static_cast<double>(site.count) < kStays * static_cast<double>(site.made))
-    return growth;
-  const int64_t calls = CountDeviceCalls(timeline, moment).made;
-  int64_t late = 0;
-  int64_t number = 0;
-  for (const DeviceAllocation& allocation : timeline.device_allocations) {
-    if (!Counts(timeline, allocation) || allocation.born > moment) continue;
-    const bool late_call = 2 * number++ >= calls;
-    if (late_call && allocation.died > moment && IsAt(timeline, allocation, site)) late += allocation.bytes;
+  const bool all_stay = timeline.folded_calls.made == 0 && site.count >= kFewestOfAGrowth &&
+                        static_cast<double>(site.count) >= kStays * static_cast<double>(site.made);
+  const Quarters times = QuartersOfCalls(timeline, moment);
+  const Quarters kept = KeptSince(timeline, site, times, moment);
+  if (all_stay && 4 * (kept[3] - kept[1]) >= site.bytes) {
+    growth.found = true;
+    growth.site = site;
+    FillRates(timeline, moment, &growth);
+  } else {
+    growth = FindAmongOthers(timeline, sites, moment);
   }
-  if (4 * late < site.bytes) return growth;
-  const double seconds = static_cast<double>(site.last - site.first) / 1e9;
-  growth.found = true;
-  growth.site = site;
-  growth.bytes_per_second = seconds > 0 ? static_cast<double>(site.bytes) / seconds : 0;
-  growth.bytes_per_1000_calls = 1000.0 * static_cast<double>(site.bytes) / static_cast<double>(calls);
+  if (growth.found) growth.thread = ThreadThatKeeps(timeline, growth.site, moment);
   return growth;
 }
 
 DeviceGrowth FindLastingGrowth(const Timeline& timeline) {
   const DeviceGrowth growth = FindDeviceGrowth(timeline, DeviceSitesAt(timeline, timeline.end), timeline.end);
-  return growth.found && Climbs(timeline, growth.site) ? growth : DeviceGrowth();
+  return growth.found && ClimbsToTheEnd(timeline, growth.site) ? growth : DeviceGrowth();
 }
 
 int64_t FreedIntoPools(const Timeline& timeline, int64_t moment) {

@@ -39,10 +39,12 @@ struct DeviceCalls {
 };
 DeviceCalls CountDeviceCalls(const Timeline& timeline, int64_t moment);
 
-// A site that keeps what it takes.
+// A site that keeps what it takes, or ever more of it.
 struct DeviceGrowth {
   bool found = false;
   DeviceSite site;
+  bool among_others = false;  // the site serves temporaries as well: a function that others allocate by
+  uint32_t thread = 0;        // of several that call it, the one that made what is kept; 0: no single one
   double bytes_per_second = 0;
   double bytes_per_1000_calls = 0;  // of all the process's device allocations
 };

@@ -40,7 +40,7 @@ void FillPeak(const Facts& facts, report::Peak& peak) {
   const Timeline& t = *facts.timeline;
   const bool at_death = facts.oom && facts.peak_time == facts.oom->time;
   peak.set_bytes(facts.peak);
-  peak.set_phase(PhaseName(at_death ? facts.oom->phase : PhaseAt(t, facts.peak_time)));
+  if (!WithoutTorch(t)) peak.set_phase(PhaseName(at_death ? facts.oom->phase : PhaseAt(t, facts.peak_time)));
   peak.set_step(std::count_if(t.steps.begin(), t.steps.end(), [&](const Step& s) { return s.end <= facts.peak_time; }));
   peak.set_reserved(facts.peak_reserved);
   peak.set_time_ns(facts.peak_time);
@@ -80,7 +80,7 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
   out.set_dtype(t.layouts[oom.layout].dtype);
   out.set_message(oom.text);
   out.set_limit(oom.limit);
-  out.set_phase(PhaseName(oom.phase));
+  if (!WithoutTorch(t)) out.set_phase(PhaseName(oom.phase));
   out.set_step(oom.step);
   out.set_micro_batch(oom.micro_batch);
   for (const NamedRange& range : t.ranges) {
@@ -213,8 +213,8 @@ void AddFidelity(const Fidelity& fidelity, report::Report& report) {
                                    " device allocations reproduced by the allocator model."));
   if (fidelity.Holds()) return;
   report.add_unknown(
-      "What other settings of PyTorch's allocator would give: the model of it did not reproduce this run (it knows "
-      "neither private pools, of MemPool and CUDA graphs, nor several streams, nor what is missing from a trace).");
+      "What other settings of PyTorch's allocator would give: the model of it did not reproduce this run (it does not "
+      "know private pools that are gone, tensors used on several streams, nor what is missing from a trace).");
 }
 
 void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
@@ -250,7 +250,8 @@ Diagnosis Diagnose(const Timeline& timeline) {
   FillCategories(d.facts, *report.mutable_categories());
   FillPeak(d.facts, *report.mutable_peak());
   report.set_steps_completed(d.facts.steps);
-  report.set_step_noun(d.facts.step_noun);
+  if (!WithoutTorch(timeline)) report.set_step_noun(d.facts.step_noun);
+  report.set_allocator(AllocatorName(timeline));
   FillOutOfMemory(d.facts, *report.mutable_out_of_memory());
   if (WithoutTorch(timeline)) {
     DiagnoseDeviceProgram(timeline, &d);

@@ -1,6 +1,7 @@
 #include "analyzer/diagnose/facts.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 #include <utility>
 
@@ -50,6 +51,7 @@ bool KnownStateless(const Timeline& timeline) {
 void FindSteadiness(const Timeline& timeline, Facts& facts) {
   facts.steps = std::count_if(timeline.steps.begin(), timeline.steps.end(),
                               [&](const Step& step) { return step.end <= facts.moment || !facts.oom; });
+  facts.steps += timeline.lost_steps;
   const bool stepped =
       std::any_of(timeline.steps.begin(), timeline.steps.end(), [](const Step& step) { return step.optimizer != 0; });
   if (!timeline.steps.empty() && !stepped) facts.step_noun = "backward pass";
@@ -122,6 +124,31 @@ void FindIdlePools(const Timeline& timeline, Facts& facts) {
   facts.idle_pools = idle;
   facts.device.set_other(facts.device.other() + idle);
   facts.device.set_context(facts.device.context() - idle);
+}
+
+// What is not handed out of the segments that PyTorch's snapshot after the refusal listed.
+int64_t IdleInListedSegments(const Timeline& timeline, const Facts& facts) {
+  int64_t idle = 0;
+  std::set<uint64_t> counted;  // each refusal lists them anew
+  for (const PrivateSegment& segment : timeline.private_segments) {
+    if (segment.device != timeline.device || segment.born > facts.moment) continue;
+    if (counted.insert(segment.address).second) idle += segment.bytes;
+  }
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = timeline.tensors[i];
+    if (timeline.free_lists[tensor.free_list].pool != 0) idle -= tensor.bytes;
+  }
+  return std::max<int64_t>(0, idle);
+}
+
+// As PyTorch's message counts it, to two decimals; the listed segments say it to the byte, if it is what they say.
+void FindPrivateIdle(const Timeline& timeline, Facts& facts) {
+  if (!facts.oom) return;
+  const int64_t listed = IdleInListedSegments(timeline, facts);
+  const int64_t said = facts.oom->in_private_pools;
+  const bool agree = said < 0 || 100 * std::abs(listed - said) <= said;
+  facts.private_idle = std::clamp<int64_t>(agree ? listed : said, 0, facts.device.cache());
+  facts.device.set_private_pools(facts.private_idle);
 }
 
 // Blocks that the trace lost are counted by the allocator but have no record: they are the unknown. Records whose free
@@ -219,6 +246,7 @@ Facts GatherFacts(const Timeline& timeline) {
   facts.processes_listed = !timeline.gpu_processes.empty();
   FillDevice(timeline, facts);
   FindMemoryLimit(facts);
+  FindPrivateIdle(timeline, facts);
   if (WithoutTorch(timeline)) FindIdlePools(timeline, facts);
   Categorize(timeline, facts);
   facts.device.set_explained_share(ExplainedShare(facts));

@@ -35,6 +35,9 @@ struct Facts {
   int64_t idle_pools = 0;
   // It freed memory into stream-ordered pools, and how much of the context's row they keep is not known.
   bool pools_may_hold = false;
+  // Of device.cache(): what lies idle in private pools (MemPool, CUDA graphs). Nothing outside of its pool is served
+  // from it, and empty_cache() does not give it back while the pool has an owner.
+  int64_t private_idle = 0;
   int64_t category[kCategories] = {};  // bytes of `live`; adds up to device.tensors
   std::vector<std::string> notes;      // what the table could not make add up by itself
   bool processes_listed = false;       // NVML named the processes on the device
@@ -45,6 +48,8 @@ struct Facts {
   bool refused_by_limit = false;  // the device was not asked
 
   int64_t need() const { return device.tensors() + refused; }
+  // What PyTorch's allocator has reserved and could hand out to anybody, if the pieces are large enough.
+  int64_t unallocated() const { return device.cache() - private_idle; }
   // What PyTorch's allocator could have had, in all: of the device, and under its own limit, which may be lower.
   int64_t available_on_device() const { return device.tensors() + device.cache() + device.free(); }
   int64_t available() const { return WithinLimit(available_on_device()); }

@@ -68,19 +68,21 @@ class GroupTrend {
   bool Fit(LeakGroup& group) {
     CollectBirths();
     if (!FindTail()) return false;
-    BuildLevels(false);
     const int64_t start = births_[tail_].boundary;
     const int64_t end = births_.back().boundary;
+    const bool folded = IsFolded(start);
+    BuildLevels(false, folded);
     const int64_t level_start = LevelAt(start);
     const int64_t growth = LevelAt(last_) - level_start;
     int64_t added = 0;
     for (size_t i = tail_ + 1; i < births_.size(); ++i) added += births_[i].bytes;
     // In a bounded queue as much died as was born, so that the level did not follow the births.
     if (growth < 0.6 * static_cast<double>(added) || growth <= 0) return false;
+    if (folded && static_cast<double>(LiveGrowthSince(start)) < 0.6 * static_cast<double>(growth)) return false;
     if (!IsNew(start)) return false;
-    group.bytes_per_boundary = static_cast<double>(growth) / static_cast<double>(end - start);
-    group.tensors_per_boundary =
-        static_cast<double>(CountAt(last_) - CountAt(start)) / static_cast<double>(end - start);
+    const auto span = static_cast<double>(end - start + (folded ? timeline_.lost_steps : 0));
+    group.bytes_per_boundary = static_cast<double>(growth) / span;
+    group.tensors_per_boundary = static_cast<double>(CountAt(last_) - CountAt(start)) / span;
     group.total = growth + std::min(births_[tail_].bytes, level_start);
     group.since = start;
     group.births = static_cast<int64_t>(births_.size() - tail_);
@@ -92,7 +94,7 @@ class GroupTrend {
   // rise by like amounts, their number does not.
   bool FitReplaced(LeakGroup& group) {
     if (last_ < kReplacedBoundaries || members_.size() < static_cast<size_t>(kReplacedBoundaries)) return false;
-    BuildLevels(true);
+    BuildLevels(true, /*survivors_only=*/false);
     std::vector<int64_t> rises;
     int64_t since = last_;
     while (since > 0 && CountAt(since - 1) == CountAt(last_) && LevelAt(since) > LevelAt(since - 1)) {
@@ -218,7 +220,19 @@ class GroupTrend {
     return asked < tensor.bytes && 2 * asked >= tensor.bytes ? asked : tensor.bytes;
   }
 
-  void BuildLevels(bool asked) {
+  // Whether the trace was folded behind this boundary: what was freed before is not in it, so that levels of then and
+  // of now compare only by what has survived.
+  bool IsFolded(int64_t boundary) const {
+    return boundary < static_cast<int64_t>(timeline_.steps.size()) &&
+           timeline_.steps[static_cast<size_t>(boundary)].end < timeline_.folded_until;
+  }
+  // Of all tensors, as the fold kept it: a bounded queue has survivors of late, and is as long as before.
+  int64_t LiveGrowthSince(int64_t boundary) const {
+    const auto last = std::min(static_cast<size_t>(last_), timeline_.steps.size() - 1);
+    return timeline_.steps[last].live_at_end - timeline_.steps[static_cast<size_t>(boundary)].live_at_end;
+  }
+
+  void BuildLevels(bool asked, bool survivors_only) {
     levels_.clear();
     std::map<int64_t, Change> changes;
     const auto add = [&](int64_t boundary, int64_t bytes, int64_t tensors) {
@@ -228,6 +242,7 @@ class GroupTrend {
     };
     for (const Member& member : members_) {
       const Tensor& tensor = timeline_.tensors[member.tensor];
+      if (survivors_only && member.last <= last_) continue;
       const int64_t bytes = asked ? Asked(tensor) : tensor.bytes;
       add(member.first, bytes, 1);
       if (member.last <= last_) add(member.last, -bytes, -1);

@@ -10,11 +10,12 @@
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/states.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/replay/replay.h"
 
 namespace oomtrace {
 namespace {
 
-int64_t Unallocated(const Facts& facts) { return facts.device.cache(); }
+int64_t Unallocated(const Facts& facts) { return facts.unallocated(); }
 
 // The peak that a leak-free run would have repeated: of the first step after the leak began, in the phase of the death.
 int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
@@ -88,8 +89,14 @@ void AddRequest(const Facts& facts, Pattern& p) {
                                   ? absl::StrCat("For the ", Bytes(facts.refused),
                                                  " PyTorch asked the device for a segment of ", Bytes(facts.requested))
                                   : absl::StrCat("The request was ", Bytes(facts.requested));
-  p.evidence.push_back(absl::StrCat(request, "; the device had ", Bytes(facts.device.free()), " free and ",
-                                    Bytes(Unallocated(facts)), " sat in PyTorch's cache unused."));
+  const std::string cached = absl::StrCat(" and ", Bytes(Unallocated(facts)), " sat in PyTorch's cache unused");
+  p.evidence.push_back(absl::StrCat(request, "; the device had ", Bytes(facts.device.free()), " free",
+                                    UsesCachingAllocator(*facts.timeline) ? cached : "", "."));
+  if (100 * facts.private_idle > facts.device.total()) {
+    p.evidence.push_back(absl::StrCat(Bytes(facts.private_idle),
+                                      " lay idle in private pools (of a torch.cuda.MemPool or a CUDA graph): nothing "
+                                      "outside of its pool is served from that."));
+  }
   if (facts.refused_by_limit) {
     p.evidence.push_back(
         absl::StrCat("PyTorch may reserve ", facts.memory_limit_known ? "" : "little more than ",

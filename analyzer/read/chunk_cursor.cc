@@ -27,6 +27,7 @@ bool HasBlock(uint32_t type) {
     case Chunk::kHostCopyFieldNumber:
     case Chunk::kTensorRoleFieldNumber:
     case Chunk::kHolderFieldNumber:
+    case Chunk::kPrivateSegmentFieldNumber:
       return true;
     default:
       return false;
@@ -35,7 +36,8 @@ bool HasBlock(uint32_t type) {
 
 bool IsEvent(uint32_t type) {
   return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber ||
-         type == trace::Chunk::kRefusalTextFieldNumber ||
+         type == trace::Chunk::kRefusalTextFieldNumber || type == trace::Chunk::kPrivateSegmentFieldNumber ||
+         type == trace::Chunk::kFoldedCallsFieldNumber ||
          (type >= trace::Chunk::kCollectorStateFieldNumber && type <= trace::Chunk::kNvtxRangeFieldNumber);
 }
 

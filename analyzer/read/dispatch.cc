@@ -139,6 +139,12 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
     case Fields::kRefusalTextFieldNumber:
       sink->OnRefusalText({time, Id(record, 2), DeviceOf(record)});
       return true;
+    case Fields::kPrivateSegmentFieldNumber:
+      sink->OnPrivateSegment({time, record.address, Size(record, 3), Id(record, 4), DeviceOf(record)});
+      return true;
+    case Fields::kFoldedCallsFieldNumber:
+      sink->OnFoldedCalls({time, Size(record, 2), Size(record, 3), DeviceOf(record)});
+      return true;
     case Fields::kTensorRoleFieldNumber:
       TensorRole(record, time, sink);
       return true;

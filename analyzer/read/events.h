@@ -99,6 +99,21 @@ struct RefusalTextEvent {
   int32_t device = 0;
 };
 
+struct PrivateSegmentEvent {
+  int64_t time = 0;
+  uint64_t address = 0;
+  int64_t bytes = 0;
+  uint32_t pool = 0;
+  int32_t device = 0;
+};
+
+struct FoldedCallsEvent {
+  int64_t time = 0;  // up to which they are counted
+  int64_t made = 0;
+  int64_t freed = 0;
+  int32_t device = 0;
+};
+
 struct TensorRoleEvent {
   int64_t time = 0;
   uint64_t address = 0;
@@ -145,6 +160,8 @@ class EventSink {
   virtual void OnHostCopy(const HostCopyEvent& event) {}
   virtual void OnOutOfMemory(const OutOfMemoryEvent& event) {}
   virtual void OnRefusalText(const RefusalTextEvent& event) {}
+  virtual void OnPrivateSegment(const PrivateSegmentEvent& event) {}
+  virtual void OnFoldedCalls(const FoldedCallsEvent& event) {}
   virtual void OnTensorRole(const TensorRoleEvent& event) {}
   virtual void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) {}
   virtual void OnHolder(const HolderEvent& event) {}

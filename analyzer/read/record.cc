@@ -46,6 +46,10 @@ Meaning MeaningOf(uint32_t type) {
       return {Bit(3) | Bit(8) | Bit(9) | Bit(10) | Bit(11), Bit(2) | Bit(4) | Bit(5) | Bit(6)};
     case Fields::kRefusalTextFieldNumber:
       return {0, Bit(2)};
+    case Fields::kFoldedCallsFieldNumber:
+      return {Bit(2) | Bit(3), 0};
+    case Fields::kPrivateSegmentFieldNumber:
+      return {Bit(3), Bit(4)};
     case Fields::kTensorRoleFieldNumber:
       return {Bit(3), Bit(4) | Bit(5) | Bit(8)};
     case Fields::kGpuProcessesFieldNumber:

@@ -233,7 +233,7 @@ class Text {
         Owners(type->field(i)->name(), bytes);
       }
     }
-    if (!WithoutTorch()) Row(0, "PyTorch's cache (reserved, unallocated)", d.cache());
+    Cache();
     if (d.other() > 0) Row(0, WithoutTorch() ? "this process" : "other allocations of this process", d.other());
     Owners("other", d.other());
     Row(0, "CUDA context and libraries", d.context());
@@ -249,6 +249,15 @@ class Text {
     Row(0, "total", d.total());
     PeakBehind();
     page_.Blank();
+  }
+
+  // An allocator other than PyTorch's own caches nothing, or what it holds beyond its tensors is its own affair.
+  void Cache() {
+    const report::DeviceTable& d = r_.device();
+    const bool native = r_.allocator() == "native";
+    if (WithoutTorch() || (!native && d.cache() == 0)) return;
+    Row(0, native ? "PyTorch's cache (reserved, unallocated)" : "held by its allocator, not handed out", d.cache());
+    if (d.private_pools() > 0) Row(1, "of it in private pools", d.private_pools());
   }
 
   // The largest categories of a peak, without those of which there is little.

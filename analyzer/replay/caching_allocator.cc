@@ -96,15 +96,16 @@ bool CachingAllocator::Grant(int64_t bytes) {
   return true;
 }
 
-CachingAllocator::Handle CachingAllocator::Allocate(int64_t bytes) {
+CachingAllocator::Handle CachingAllocator::Allocate(int64_t bytes, uint32_t list) {
   const int64_t size = Round(bytes);
-  Pool& pool = size <= kSmallRequest ? small_ : large_;
+  List& own = lists_[list];
+  Pool& pool = size <= kSmallRequest ? own.small : own.large;
   const auto ask_device = [&] {
     return config_.expandable_segments ? NewExpandable(pool, size) : NewSegment(pool, size);
   };
   Block* block = FindFree(pool, size);
   if (!block) block = ask_device();
-  if (!block && ReleaseOversized(size)) block = ask_device();
+  if (!block && ReleaseOversized(own.large, size)) block = ask_device();
   if (!block) {
     EmptyCache();
     block = ask_device();
@@ -262,41 +263,52 @@ void CachingAllocator::Merge(Block* into, Block* neighbour) {
   DeleteBlock(neighbour);
 }
 
-void CachingAllocator::EmptyCache() {
-  for (Pool* pool : {&large_, &small_}) {
-    const std::vector<Block*> cached(pool->free.begin(), pool->free.end());
-    for (Block* block : cached) {
-      if (block->expandable) {
-        Unmap(block);
-      } else if (!block->previous && !block->next) {
-        pool->free.erase(block);
-        reserved_ -= block->size;
-        DeleteBlock(block);
-      }
+void CachingAllocator::GiveBack(Pool& pool) {
+  const std::vector<Block*> cached(pool.free.begin(), pool.free.end());
+  for (Block* block : cached) {
+    if (block->expandable) {
+      Unmap(block);
+    } else if (!block->previous && !block->next) {
+      pool.free.erase(block);
+      reserved_ -= block->size;
+      DeleteBlock(block);
     }
   }
 }
 
+void CachingAllocator::EmptyCache() {
+  for (auto& [number, list] : lists_) {
+    if (list.is_private) continue;
+    GiveBack(list.large);
+    GiveBack(list.small);
+  }
+}
+
+void CachingAllocator::ReleasePrivate(uint32_t list) {
+  GiveBack(lists_[list].large);
+  GiveBack(lists_[list].small);
+}
+
 // With max_split_size, unused segments above it are given back first: the smallest that is large enough, else the
 // largest ones until enough came together.
-bool CachingAllocator::ReleaseOversized(int64_t size) {
+bool CachingAllocator::ReleaseOversized(Pool& large, int64_t size) {
   if (config_.max_split_size == kUnlimited) return false;
   const int64_t wanted = std::max(size, config_.max_split_size);
   Block key;
   key.size = wanted;
   const auto release = [&](Block* block) {
-    large_.free.erase(block);
+    large.free.erase(block);
     reserved_ -= block->size;
     DeleteBlock(block);
   };
   const auto whole = [](const Block* b) { return !b->previous && !b->next && !b->expandable; };
-  if (auto it = large_.free.lower_bound(&key); it != large_.free.end() && whole(*it)) {
+  if (auto it = large.free.lower_bound(&key); it != large.free.end() && whole(*it)) {
     release(*it);
     return true;
   }
   int64_t released = 0;
-  while (released < wanted && !large_.free.empty()) {
-    Block* largest = *large_.free.rbegin();
+  while (released < wanted && !large.free.empty()) {
+    Block* largest = *large.free.rbegin();
     if (largest->size < config_.max_split_size || !whole(largest)) break;
     released += largest->size;
     release(largest);

@@ -4,7 +4,9 @@
 // Follows c10/cuda/CUDACachingAllocator.cpp of torch 2.11: 512-byte rounding; requests up to 1 MiB from 2 MiB segments,
 // below 10 MiB from 20 MiB segments, above from segments of their own rounded up to 2 MiB; best fit by (size, address);
 // splitting, merging, release of cached segments and one retry when the device refuses; expandable segments.
-// One stream and one device: blocks of a side stream or of a CUDA graph's private pool are treated as if they were not.
+// A request is served from its own free list alone, which the caller names: one for each stream and private pool. Those
+// of private pools (MemPool, CUDA graphs) are not given back to make room. One device. Blocks that other streams use
+// still (record_stream) count as free when they are freed.
 // garbage_collection_threshold only acts under a memory fraction and is not modelled. Sizes are bytes. Not thread-safe.
 #pragma once
 
@@ -12,6 +14,7 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -43,9 +46,15 @@ class CachingAllocator {
   CachingAllocator& operator=(const CachingAllocator&) = delete;
 
   // A block of at least `bytes`, or null when the device is full even after every unused segment went back to it.
-  Handle Allocate(int64_t bytes);
+  Handle Allocate(int64_t bytes, uint32_t list = 0);
   void Free(Handle handle);
+  // Gives the unused segments back: of all lists that are not a private pool's.
   void EmptyCache();
+
+  // The list is that of a private pool.
+  void SetPrivate(uint32_t list) { lists_[list].is_private = true; }
+  // The private pool's owner is gone: its unused segments go back.
+  void ReleasePrivate(uint32_t list);
 
   // The addresses that the next segments of these sizes had when they were recorded: among free blocks of one size
   // the lower address wins, so replaying a trace needs them. Without, segments are laid out in order of request.
@@ -83,6 +92,11 @@ class CachingAllocator {
     std::set<Block*, BySize> free;
     std::set<Block*, ByAddress> unmapped;
   };
+  struct List {
+    Pool small{.small = true, .free = {}, .unmapped = {}};
+    Pool large;
+    bool is_private = false;
+  };
   struct Placement {
     int64_t bytes;
     uint64_t address;
@@ -103,11 +117,11 @@ class CachingAllocator {
   bool ShouldSplit(const Block& block, int64_t size) const;
   Block* SplitOff(Block* block, int64_t size);
   void Merge(Block* into, Block* neighbour);
-  bool ReleaseOversized(int64_t size);
+  bool ReleaseOversized(Pool& large, int64_t size);
+  void GiveBack(Pool& pool);
 
   AllocatorConfig config_;
-  Pool small_{.small = true, .free = {}, .unmapped = {}};
-  Pool large_;
+  std::map<uint32_t, List> lists_;
   std::deque<Block> storage_;
   std::vector<Block*> recycled_;
   std::deque<Placement> placements_;

@@ -161,6 +161,25 @@ TEST(Replay, FidelityCountsWhatDiffers) {
   EXPECT_EQ(wrong.of, 2);
 }
 
+TEST(CachingAllocator, AListIsServedFromItsOwnFreeBlocks) {
+  CachingAllocator allocator({.capacity = 100 * kMiB});
+  allocator.Free(allocator.Allocate(40 * kMiB, 0));
+  allocator.Free(allocator.Allocate(40 * kMiB, 1));
+  EXPECT_EQ(allocator.segments(), (Sizes{40 * kMiB, 40 * kMiB}));
+  EXPECT_NE(allocator.Allocate(60 * kMiB, 0), nullptr);  // both lists gave back what they had
+  EXPECT_EQ(allocator.reserved(), 60 * kMiB);
+}
+
+TEST(CachingAllocator, APrivatePoolKeepsWhatItHas) {
+  CachingAllocator allocator({.capacity = 100 * kMiB});
+  allocator.SetPrivate(1);
+  allocator.Free(allocator.Allocate(40 * kMiB, 1));
+  EXPECT_EQ(allocator.Allocate(80 * kMiB, 0), nullptr);
+  EXPECT_EQ(allocator.reserved(), 40 * kMiB);
+  allocator.ReleasePrivate(1);
+  EXPECT_NE(allocator.Allocate(80 * kMiB, 0), nullptr);
+}
+
 TEST(Replay, RefusedRequestIsPartOfThePeak) {
   const ReplayResult result = RunStream({{1, 30 * kMiB}, {2, 40 * kMiB}}, {.capacity = 64 * kMiB});
   EXPECT_FALSE(result.fits);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 
 #include "absl/strings/match.h"
@@ -29,6 +30,42 @@ std::vector<SegmentEvent> SegmentEvents(const Timeline& timeline) {
   return events;
 }
 
+void SetPrivateLists(const std::vector<FreeList>& lists, CachingAllocator* allocator) {
+  for (uint32_t i = 0; i < lists.size(); ++i)
+    if (lists[i].pool != 0) allocator->SetPrivate(i);
+}
+
+// The private pool whose segment this was, 0: none that is known.
+uint32_t PrivatePoolOf(const Timeline& timeline, const DeviceAllocation& segment) {
+  for (const PrivateSegment& known : timeline.private_segments) {
+    const bool inside =
+        segment.address >= known.address && segment.address - known.address < static_cast<uint64_t>(known.bytes);
+    if (inside && known.device == segment.device && segment.born >= known.born && segment.born <= known.taken)
+      return known.pool;
+  }
+  return 0;
+}
+
+constexpr std::string_view kNative = "native";
+
+std::string RecordedSettings(const Timeline& timeline) {
+  for (const char* name : {"PYTORCH_ALLOC_CONF=", "PYTORCH_CUDA_ALLOC_CONF="}) {
+    for (const std::string& variable : timeline.process.environment) {
+      if (absl::StartsWith(variable, name)) return variable.substr(std::string(name).size());
+    }
+  }
+  return "";
+}
+
+const char* AllocatorOf(const Timeline& timeline) {
+  if (timeline.pluggable) return "pluggable";
+  const auto& environment = timeline.process.environment;
+  const bool uncached =
+      std::find(environment.begin(), environment.end(), "PYTORCH_NO_CUDA_MEMORY_CACHING=1") != environment.end();
+  if (uncached) return "no caching";
+  return absl::StrContains(RecordedSettings(timeline), "backend:cudaMallocAsync") ? "cudaMallocAsync" : kNative.data();
+}
+
 }  // namespace
 
 std::vector<TimedOp> RecordedStream(const Timeline& timeline) {
@@ -47,8 +84,10 @@ std::vector<TimedOp> RecordedStream(const Timeline& timeline) {
   return ops;
 }
 
-ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config) {
+ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config,
+                       const std::vector<FreeList>& lists) {
   CachingAllocator allocator(config);
+  SetPrivateLists(lists, &allocator);
   std::unordered_map<uint32_t, CachingAllocator::Handle> live;
   ReplayResult result;
   for (const StreamOp& op : stream) {
@@ -59,7 +98,7 @@ ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfi
       }
       continue;
     }
-    CachingAllocator::Handle handle = allocator.Allocate(op.bytes);
+    CachingAllocator::Handle handle = allocator.Allocate(op.bytes, op.list);
     if (!handle) {
       result.refused = op.bytes;
       result.peak_reserved = std::max(allocator.peak_reserved(), allocator.reserved() + op.bytes);
@@ -74,28 +113,20 @@ ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfi
   return result;
 }
 
-std::string RecordedSettings(const Timeline& timeline) {
-  for (const char* name : {"PYTORCH_ALLOC_CONF=", "PYTORCH_CUDA_ALLOC_CONF="}) {
-    for (const std::string& variable : timeline.process.environment) {
-      if (absl::StartsWith(variable, name)) return variable.substr(std::string(name).size());
-    }
-  }
-  return "";
-}
-
 AllocatorConfig RecordedConfig(const Timeline& timeline) { return ParseAllocatorConfig(RecordedSettings(timeline)); }
 
-bool UsesCachingAllocator(const Timeline& timeline) {
-  const auto& environment = timeline.process.environment;
-  const bool uncached =
-      std::find(environment.begin(), environment.end(), "PYTORCH_NO_CUDA_MEMORY_CACHING=1") != environment.end();
-  return !uncached && !absl::StrContains(RecordedSettings(timeline), "backend:cudaMallocAsync");
+const char* AllocatorName(const Timeline& timeline) {
+  const bool torch = !timeline.tensors.empty() || !timeline.process.torch_version.empty();
+  return torch ? AllocatorOf(timeline) : "";
 }
+
+bool UsesCachingAllocator(const Timeline& timeline) { return AllocatorOf(timeline) == kNative; }
 
 Fidelity CheckFidelity(const Timeline& timeline) {
   const std::vector<SegmentEvent> recorded = SegmentEvents(timeline);
   if (recorded.empty()) return {};
   CachingAllocator allocator(RecordedConfig(timeline));
+  SetPrivateLists(timeline.free_lists, &allocator);
   for (const SegmentEvent& event : recorded) {
     if (!event.free) allocator.PlaceNextSegment(event.segment->bytes, event.segment->address);
   }
@@ -104,10 +135,15 @@ Fidelity CheckFidelity(const Timeline& timeline) {
   for (const TimedOp& op : RecordedStream(timeline)) {
     // A segment that went back to the device before this request: empty_cache(), or a retry after a refusal.
     for (; next < recorded.size() && recorded[next].time <= op.time; ++next) {
-      if (recorded[next].free) allocator.EmptyCache();
+      if (!recorded[next].free) continue;
+      allocator.EmptyCache();
+      const uint32_t pool = PrivatePoolOf(timeline, *recorded[next].segment);
+      for (uint32_t list = 0; pool != 0 && list < timeline.free_lists.size(); ++list)
+        if (timeline.free_lists[list].pool == pool) allocator.ReleasePrivate(list);
     }
     if (!op.free) {
-      live[op.tensor] = allocator.Allocate(timeline.tensors[op.tensor].bytes);
+      const Tensor& tensor = timeline.tensors[op.tensor];
+      live[op.tensor] = allocator.Allocate(tensor.bytes, tensor.free_list);
     } else if (const auto it = live.find(op.tensor); it != live.end()) {
       allocator.Free(it->second);
       live.erase(it);

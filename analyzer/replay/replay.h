@@ -16,6 +16,7 @@ namespace oomtrace {
 struct StreamOp {
   uint32_t block = 0;  // a number that an allocation and its free share
   int64_t bytes = 0;   // of the allocation; 0: the block is freed
+  uint32_t list = 0;   // index into Timeline::free_lists
 };
 
 // One request after another, as the allocator met them; device `timeline.device` only.
@@ -32,7 +33,9 @@ struct ReplayResult {
   int64_t peak_reserved = 0;  // the refused request included
   int64_t peak_allocated = 0;
 };
-ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config);
+// `lists`: Timeline::free_lists.
+ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config,
+                       const std::vector<FreeList>& lists = {});
 
 // How far the model reproduces the trace. `of` is 0 where the trace has no segments to compare with.
 struct Fidelity {
@@ -41,6 +44,9 @@ struct Fidelity {
   bool Holds() const { return of > 0 && matched == of; }
 };
 Fidelity CheckFidelity(const Timeline& timeline);
+
+// "native", "cudaMallocAsync", "no caching" or "pluggable"; "" for a process without PyTorch.
+const char* AllocatorName(const Timeline& timeline);
 
 // Whether the process ran with the allocator that the model follows: not the cudaMallocAsync backend, and with caching.
 bool UsesCachingAllocator(const Timeline& timeline);

@@ -154,6 +154,15 @@ void DeviceLedger::EndContext(const DeviceFreeEvent& event, std::vector<int64_t>
   }
 }
 
+int64_t DeviceLedger::Find(uint64_t address, int32_t device) const {
+  for (const auto* space : {&addresses_, &mappings_}) {
+    const auto set = space->find(device);
+    const int64_t index = set == space->end() ? -1 : set->second.Find(address);
+    if (index >= 0) return index;
+  }
+  return -1;
+}
+
 std::vector<int64_t> DeviceLedger::Free(const DeviceFreeEvent& event) {
   std::vector<int64_t> dead;
   switch (KindOf(event.kind)) {

@@ -26,6 +26,9 @@ class DeviceLedger {
   // Indices of the allocations that the event ends; empty where it is of something unknown.
   std::vector<int64_t> Free(const DeviceFreeEvent& event);
 
+  // Index of the live allocation or mapping that holds `address`, -1 where none does.
+  int64_t Find(uint64_t address, int32_t device) const;
+
  private:
   struct Handle {
     int64_t index = 0;

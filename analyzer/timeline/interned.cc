@@ -160,7 +160,7 @@ void Interned::AddContexts(const Tables& tables, Timeline* timeline) {
   for (const uint32_t id : SortedKeys(tables.contexts)) {
     const trace::Context& from = tables.contexts.at(id);
     AllocationContext context{
-        from.grad_mode(), from.inference_mode(), from.backward(), 0, Stack(from.forward_stack()), ""};
+        from.grad_mode(), from.inference_mode(), from.backward(), 0, Stack(from.forward_stack()), from.stream(), ""};
     if (const auto buffer = buffers.find(from.native()); buffer != buffers.end()) context.buffer = buffer->second;
     if (const std::string& node = tables.String(from.node()); !node.empty()) {
       const auto [known, fresh] = nodes.try_emplace(from.node(), static_cast<uint32_t>(timeline->strings.size()));

@@ -16,6 +16,7 @@ struct AllocationContext {  // of trace::Context
   bool backward = false;
   uint32_t node = 0;           // index into Timeline::strings
   uint32_t forward_stack = 0;  // index into Timeline::stacks
+  int64_t stream = 0;          // c10::StreamId
   std::string buffer;          // what a block without a layout is, "" where it is not known
 };
 

@@ -53,11 +53,14 @@ class LibrarySymbols::Library {
       if (Read(header.e_phoff + i * sizeof segment, &segment) && segment.p_type == PT_LOAD)
         segments_.push_back(segment);
     }
-    if (!AddFunctions(header, SHT_SYMTAB)) AddFunctions(header, SHT_DYNSYM);
+    stripped_ = !AddFunctions(header, SHT_SYMTAB);
+    if (stripped_) AddFunctions(header, SHT_DYNSYM);
     std::sort(functions_.begin(), functions_.end(), [](const Function& a, const Function& b) {
       return std::pair(a.begin, a.name) < std::pair(b.begin, b.name);
     });
   }
+
+  bool stripped() const { return stripped_; }
 
   std::string FunctionAt(uint64_t offset) const {
     // The call may be the function's last instruction: what it returns to is then another's.
@@ -121,18 +124,34 @@ class LibrarySymbols::Library {
   std::string_view bytes_;
   std::vector<Elf64_Phdr> segments_;  // loaded ones
   std::vector<Function> functions_;   // by address
+  bool stripped_ = true;              // without a table of its own functions
 };
 
 LibrarySymbols::LibrarySymbols() = default;
 LibrarySymbols::~LibrarySymbols() = default;
 
-std::string LibrarySymbols::FunctionAt(const LibraryFile& file, uint64_t offset) {
+const LibrarySymbols::Library* LibrarySymbols::Open(const LibraryFile& file) {
   const auto [found, fresh] = libraries_.try_emplace(file.path);
   if (fresh && IsUnchanged(file)) {
     if (absl::StatusOr<MappedFile> mapped = MappedFile::Open(file.path); mapped.ok())
       found->second = std::make_unique<Library>(*std::move(mapped));
   }
-  return found->second != nullptr ? found->second->FunctionAt(offset) : "";
+  return found->second.get();
+}
+
+std::string LibrarySymbols::FunctionAt(const LibraryFile& file, uint64_t offset) {
+  const Library* library = Open(file);
+  return library != nullptr ? library->FunctionAt(offset) : "";
+}
+
+std::string LibrarySymbols::WhyNameless(const LibraryFile& file) {
+  struct stat status;
+  if (file.bytes == 0) return "what it was when it ran is not in the trace";
+  if (stat(file.path.c_str(), &status) != 0) return "it is not on this machine";
+  if (!IsUnchanged(file)) return "it has changed since the recording, and names of another build would be wrong";
+  const Library* library = Open(file);
+  if (library == nullptr) return "it cannot be read";
+  return library->stripped() ? "it is stripped, and names only what it exports" : "no function of its table is there";
 }
 
 }  // namespace oomtrace

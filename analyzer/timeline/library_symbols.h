@@ -22,8 +22,12 @@ class LibrarySymbols {
   // stripped library names what it exports).
   std::string FunctionAt(const LibraryFile& file, uint64_t offset);
 
+  // Why a place in it has no name: "it is not on this machine", "it has changed since the recording", …
+  std::string WhyNameless(const LibraryFile& file);
+
  private:
   class Library;
+  const Library* Open(const LibraryFile& file);
   absl::node_hash_map<std::string, std::unique_ptr<Library>> libraries_;  // null: cannot be read
 };
 

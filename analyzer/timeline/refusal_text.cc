@@ -43,6 +43,11 @@ double SizeBefore(std::string_view text, std::string_view mark) {
 
 }  // namespace
 
+int64_t PrivatePoolsIn(std::string_view text) {
+  if (text.find("is allocated by PyTorch") == std::string_view::npos) return -1;
+  return std::llround(SizeBefore(text, " allocated in private pools"));
+}
+
 int64_t LimitIn(std::string_view text) {
   double limit = SizeBefore(text, " allowed; ");
   if (limit == 0) limit = SizeAfter(text, "would exceed memory limit (");

@@ -10,4 +10,9 @@ namespace oomtrace {
 // that the text has; 0 where it names no limit, or one that is the whole device.
 int64_t LimitIn(std::string_view text);
 
+// "…, with 5.00 GiB allocated in private pools (e.g., CUDA Graphs), …": the bytes, to two decimals.
+// CUDACachingAllocator adds up the free blocks of these pools there, and leaves the words out where there are none. -1
+// where the text does not count what is allocated at all.
+int64_t PrivatePoolsIn(std::string_view text);
+
 }  // namespace oomtrace

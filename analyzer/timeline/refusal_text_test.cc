@@ -33,6 +33,15 @@ TEST(RefusalText, FindsTheLimitOfCudaMallocAsync) {
       0);
 }
 
+TEST(RefusalText, FindsWhatIsIdleInPrivatePools) {
+  EXPECT_EQ(
+      PrivatePoolsIn("CUDA out of memory. Of the allocated memory 1.00 GiB is allocated by PyTorch, with 5.00 GiB "
+                     "allocated in private pools (e.g., CUDA Graphs), and 1.00 MiB is reserved by PyTorch"),
+      static_cast<int64_t>(5 * kGiB));
+  EXPECT_EQ(PrivatePoolsIn("Of the allocated memory 9.00 GiB is allocated by PyTorch, and 1.00 MiB is reserved"), 0);
+  EXPECT_EQ(PrivatePoolsIn("Allocation on device 0 would exceed allowed memory."), -1);
+}
+
 TEST(RefusalText, SurvivesAnyText) {
   for (const char* text : {"", " allowed; ", "x allowed; ", "1 allowed; ", "GiB allowed; ", "nan GiB allowed; ",
                            "-1 GiB allowed; ", "1e400 GiB allowed; ", "would exceed memory limit (",

@@ -75,6 +75,7 @@ struct Tensor {
   PhaseKind phase = PhaseKind::kSetUp;  // at birth
   PhaseKind died_phase = PhaseKind::kSetUp;
   Category category = Category::kUnknown;  // filled by attribute/
+  uint8_t free_list = 0;                   // index into Timeline::free_lists
   int32_t micro_batch = 0;                 // backward passes completed since the last step, at birth
   int64_t step = 0;                        // optimizer steps completed at birth
   int64_t died_step = -1;                  // steps completed at death, -1: alive at the end
@@ -125,11 +126,37 @@ struct DeviceAllocation {
   uint64_t handle = 0;  // of a mapping: the memory behind it; of pooled memory: the pool
 };
 
+// The caching allocator serves a request from what was freed on the same stream, in the same pool, and from nothing
+// else.
+struct FreeList {
+  int64_t stream = 0;  // c10::StreamId, 0: the default stream
+  uint32_t pool = 0;   // a private one (of a MemPool or a CUDA graph), counted from 1; 0: that of everybody else
+  bool operator==(const FreeList&) const = default;
+};
+
+// A segment of the caching allocator in a private pool, as the allocator's snapshot after a refusal lists it.
+struct PrivateSegment {
+  uint64_t address = 0;
+  int64_t bytes = 0;
+  int64_t born = 0;   // ns; 0: not in the trace
+  int64_t taken = 0;  // ns, of the snapshot
+  uint32_t pool = 0;
+  int32_t device = 0;
+};
+
 // Memory of one device after an event; `tensors` and `reserved` are the caching allocator's.
 struct Sample {
   int64_t time = 0;
   int64_t tensors = 0;
   int64_t reserved = 0;
+};
+
+// Device allocations whose events have been folded away: counted up to `until`. Those that lived then are among
+// Timeline::device_allocations.
+struct FoldedCalls {
+  int64_t until = -1;  // ns, -1: nothing was folded
+  int64_t made = 0;
+  int64_t freed = 0;
 };
 
 struct Step {
@@ -155,9 +182,10 @@ struct OutOfMemory {
   uint32_t forward_stack = 0;  // as in Tensor
   bool grad_mode = false;
   bool backward = false;
-  std::string buffer;  // without a layout: what was asked for, "cuBLAS workspace"
-  std::string text;    // of PyTorch's exception
-  int64_t limit = 0;   // bytes that the program allows itself (a memory fraction), as the text has it; 0: all
+  std::string buffer;             // without a layout: what was asked for, "cuBLAS workspace"
+  std::string text;               // of PyTorch's exception
+  int64_t in_private_pools = -1;  // bytes that lie idle in private pools, as the text has it; -1: it does not say
+  int64_t limit = 0;  // bytes that the program allows itself (a memory fraction), as the text has it; 0: all
   PhaseKind phase = PhaseKind::kSetUp;
   int64_t step = 0;
   int64_t micro_batch = 0;
@@ -330,13 +358,19 @@ struct Timeline {
   std::vector<DeviceInfo> devices;
   std::vector<std::string> strings;
   std::vector<Frame> frames;
-  std::vector<Stack> stacks;    // [0] is empty
-  std::vector<Layout> layouts;  // [0] is empty
-  std::vector<Tensor> tensors;  // in order of birth
+  std::vector<Stack> stacks;                                    // [0] is empty
+  std::vector<Layout> layouts;                                  // [0] is empty
+  std::vector<Tensor> tensors;                                  // in order of birth
+  std::vector<FreeList> free_lists = std::vector<FreeList>(1);  // [0]: the default stream, no private pool
+  std::vector<PrivateSegment> private_segments;
+  // The tensors are those of a CUDAPluggableAllocator: PyTorch's own allocator has nothing to do with them. What it
+  // holds is what holds a tensor.
+  bool pluggable = false;
   std::vector<DeviceAllocation> device_allocations;
   // Callers of device calls by library and offset, as far as the libraries are on this machine, unchanged.
   std::map<std::pair<std::string, uint64_t>, std::string> functions;
-  std::vector<Sample> samples;  // of `device` below, in order of time
+  std::map<std::string, std::string> nameless;  // libraries with callers that have no name there: why
+  std::vector<Sample> samples;                  // of `device` below, in order of time
   std::vector<Step> steps;
   std::vector<OutOfMemory> out_of_memory;
   std::vector<Role> roles;
@@ -365,6 +399,8 @@ struct Timeline {
   int64_t recycled_chunks = 0;
   int64_t folded = 0;            // events that live on in summaries only
   int64_t folded_until = 0;      // ns: of what was freed before, only the bytes in each step are known
+  FoldedCalls folded_calls;      // of `device`
+  int64_t lost_steps = 0;        // completed before `folded_until`, and counted only: they are not among `steps`
   int64_t unhooked_calls = 0;    // device calls that no hook understood
   int64_t missed_stacks = 0;     // Python stacks that could not be taken
   int64_t unknown_frees = 0;     // frees of addresses that no known allocation had

@@ -1,6 +1,8 @@
 #include "analyzer/timeline/timeline_builder.h"
 
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -88,6 +90,10 @@ class Builder : public EventSink {
   void OnHostCopy(const HostCopyEvent& event) override;
   void OnOutOfMemory(const OutOfMemoryEvent& event) override;
   void OnRefusalText(const RefusalTextEvent& event) override;
+  void OnFoldedCalls(const FoldedCallsEvent& event) override {
+    Device(event.device).folded_calls = {event.time, event.made, event.freed};
+  }
+  void OnPrivateSegment(const PrivateSegmentEvent& event) override;
   void OnTensorRole(const TensorRoleEvent& event) override;
   void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) override;
   void OnHolder(const HolderEvent& event) override;
@@ -107,13 +113,20 @@ class Builder : public EventSink {
     LiveSet tensors;
     SampleSeries samples;
     int64_t reserved = 0;
-    int64_t peak = 0;  // of reserved: the fullest device is the one reported where none ran out
+    LiveSet outside;       // device allocations that may yet turn out to be segments: one that holds a tensor is
+    int64_t segments = 0;  // bytes of those that have
+    int64_t peak = 0;      // of reserved: the fullest device is the one reported where none ran out
     std::vector<GpuProcess> processes;
     std::vector<FoldedStepsEvent> folded;
+    FoldedCalls folded_calls;
   };
 
   DeviceState& Device(int32_t device) { return devices_[device]; }
   void AddTensor(const TensorAllocEvent& event, const AllocationContext& context);
+  uint8_t FreeListOf(const FreeList& list);
+  void MarkSegment(uint64_t address, int32_t device);
+  void AssignPrivatePools();
+  void CountLostSteps(const std::vector<FoldedStepsEvent>& folded);
   void Seen(int64_t time) { timeline_.end = std::max(timeline_.end, time); }
   void Die(int64_t tensor, int64_t time, PhaseKind phase);
   void MemoryChanged(int32_t device, int64_t time, int64_t reserved);
@@ -136,6 +149,8 @@ class Builder : public EventSink {
   int64_t last_progress_ = -1;
   GpuTimeBuilder gpu_;
   NamedRanges ranges_;
+  std::vector<int64_t> step_ends_;  // as the fold counts them: an optimizer's, a backward's while none was seen
+  bool optimizer_stepped_ = false;
   int64_t last_device_allocation_ = -1;
   absl::flat_hash_map<uint32_t, int64_t> last_of_thread_;  // when it last allocated on a device
   std::optional<DeviceAllocEvent> refused_;                // the last device call that failed
@@ -172,6 +187,7 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
   tensor.grad_mode = context.grad_mode;
   tensor.inference_mode = context.inference_mode;
   tensor.backward = context.backward;
+  tensor.free_list = FreeListOf({.stream = context.stream, .pool = 0});
   if (tensor.layout == 0) tensor.name = context.buffer;
   const uint64_t root = timeline_.stacks[tensor.stack].root_module;
   tensor.phase = machine_.OnAllocation({.time = event.time,
@@ -187,18 +203,50 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
     ++timeline_.replaced_tensors;
     Die(gone, event.time, timeline_.tensors.back().phase);
   }
-  MemoryChanged(event.device, event.time, event.reserved);
+  if (tensors_by_device_calls_) return MemoryChanged(event.device, event.time, event.reserved);
+  MarkSegment(event.address, event.device);
+  // The caching allocator has reserved what it hands out; who says nothing is another (proto/trace.proto).
+  timeline_.pluggable = timeline_.pluggable || event.reserved == 0;
+  MemoryChanged(event.device, event.time, timeline_.pluggable ? Device(event.device).segments : event.reserved);
+}
+
+// Streams are few: PyTorch hands out 32 of each priority, and then the same again.
+uint8_t Builder::FreeListOf(const FreeList& list) {
+  if (list == timeline_.free_lists.front()) return 0;
+  const auto known = std::find(timeline_.free_lists.begin(), timeline_.free_lists.end(), list);
+  const auto index = static_cast<size_t>(known - timeline_.free_lists.begin());
+  if (index > std::numeric_limits<uint8_t>::max()) return std::numeric_limits<uint8_t>::max();
+  if (known == timeline_.free_lists.end()) timeline_.free_lists.push_back(list);
+  return static_cast<uint8_t>(index);
+}
+
+// What holds a tensor is a segment of the allocator that the tensor is of, whichever library asked the device for it:
+// a pluggable allocator's, or that of a MemPool with an allocator of its own.
+void Builder::MarkSegment(uint64_t address, int32_t device) {
+  DeviceState& state = Device(device);
+  const int64_t index = state.outside.Find(address);
+  if (index < 0) return;
+  DeviceAllocation& allocation = timeline_.device_allocations[static_cast<size_t>(index)];
+  state.outside.Remove(allocation.address);
+  allocation.caching_allocator = true;
+  state.segments += allocation.bytes;
 }
 
 void Builder::OnTensorFree(const TensorFreeEvent& event) {
   Seen(event.time);
-  const int64_t tensor = Device(event.device).tensors.Remove(event.address);
+  int32_t device = event.device;
+  int64_t tensor = Device(device).tensors.Remove(event.address);
+  // A pluggable allocator is not told of which device it takes memory back.
+  for (auto other = devices_.begin(); tensor < 0 && timeline_.pluggable && other != devices_.end(); ++other) {
+    tensor = other->second.tensors.Remove(event.address);
+    if (tensor >= 0) device = other->first;
+  }
   if (tensor < 0) {
     ++timeline_.unknown_frees;
   } else {
     Die(tensor, event.time, machine_.phase());
   }
-  MemoryChanged(event.device, event.time, event.reserved);
+  MemoryChanged(device, event.time, timeline_.pluggable ? Device(device).segments : event.reserved);
 }
 
 void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
@@ -235,7 +283,12 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
                .reserved = Device(event.device).tensors.bytes() + event.bytes},
               context);
   }
+  const bool may_hold_tensors = !allocation.caching_allocator && IsSegmentKind(event.kind);
+  const size_t index = timeline_.device_allocations.size();
   ledger_.Add(event, std::move(allocation));
+  if (!may_hold_tensors || index == timeline_.device_allocations.size()) return;
+  const DeviceAllocation& added = timeline_.device_allocations[index];
+  if (added.on_device) Device(added.device).outside.Add(added.address, added.bytes, static_cast<int64_t>(index));
 }
 
 void Builder::OnDeviceFree(const DeviceFreeEvent& event) {
@@ -245,6 +298,12 @@ void Builder::OnDeviceFree(const DeviceFreeEvent& event) {
   if (dead.empty() && event.kind == trace::DEVICE) ++timeline_.unknown_frees;
   for (const int64_t index : dead) {
     const DeviceAllocation& allocation = timeline_.device_allocations[static_cast<size_t>(index)];
+    DeviceState& state = Device(allocation.device);
+    if (!allocation.caching_allocator) state.outside.Remove(allocation.address);
+    if (timeline_.pluggable && allocation.caching_allocator) {
+      state.segments -= allocation.bytes;
+      MemoryChanged(allocation.device, event.time, state.segments);
+    }
     if (!tensors_by_device_calls_ || !allocation.caching_allocator) continue;
     const int32_t device = allocation.device;
     OnTensorFree({.time = event.time, .address = allocation.address, .bytes = 0, .device = device, .reserved = -1});
@@ -270,6 +329,9 @@ void Builder::OnPhase(const PhaseEvent& event) {
     steps_.OnBackwardBegin(event.time);
     if (!forward_seen) functional_backwards_.push_back(event.time);
   }
+  optimizer_stepped_ = optimizer_stepped_ || event.kind == trace::Phase::OPTIMIZER_STEP_END;
+  if (event.kind == (optimizer_stepped_ ? trace::Phase::OPTIMIZER_STEP_END : trace::Phase::BACKWARD_END))
+    step_ends_.push_back(event.time);
   if (event.kind == trace::Phase::OPTIMIZER_STEP_BEGIN) steps_.OnOptimizerBegin(event.time, event.object);
   if (event.kind == trace::Phase::OPTIMIZER_STEP_END) steps_.OnOptimizerEnd(event.time, event.object);
   if (enters || event.kind == trace::Phase::OPTIMIZER_STEP_BEGIN) last_progress_ = event.time;
@@ -326,7 +388,38 @@ void Builder::OnRefusalText(const RefusalTextEvent& event) {
     if (refusal->device != event.device || !refusal->text.empty()) continue;
     refusal->text = tables_.String(event.text);
     refusal->limit = LimitIn(refusal->text);
+    refusal->in_private_pools = PrivatePoolsIn(refusal->text);
     return;
+  }
+}
+
+void Builder::OnPrivateSegment(const PrivateSegmentEvent& event) {
+  Seen(event.time);
+  PrivateSegment segment{.address = event.address,
+                         .bytes = event.bytes,
+                         .born = 0,
+                         .taken = event.time,
+                         .pool = event.pool,
+                         .device = event.device};
+  if (const int64_t index = ledger_.Find(event.address, event.device); index >= 0)
+    segment.born = timeline_.device_allocations[static_cast<size_t>(index)].born;
+  timeline_.private_segments.push_back(segment);
+}
+
+// The tensors that lie, or lay, in segments of private pools: those born since the segment was.
+void Builder::AssignPrivatePools() {
+  if (timeline_.private_segments.empty()) return;
+  std::map<std::pair<int32_t, uint64_t>, const PrivateSegment*> by_address;  // the last that was said of an address
+  for (const PrivateSegment& segment : timeline_.private_segments)
+    by_address[{segment.device, segment.address}] = &segment;
+  for (Tensor& tensor : timeline_.tensors) {
+    auto found = by_address.upper_bound({tensor.device, tensor.address});
+    if (found == by_address.begin()) continue;
+    const PrivateSegment& segment = *std::prev(found)->second;
+    if (segment.device != tensor.device || tensor.address - segment.address >= static_cast<uint64_t>(segment.bytes))
+      continue;
+    if (tensor.born < segment.born || tensor.born > segment.taken) continue;
+    tensor.free_list = FreeListOf({timeline_.free_lists[tensor.free_list].stream, segment.pool});
   }
 }
 
@@ -411,6 +504,18 @@ void Builder::RelabelEvaluations(int64_t since) {
   }
 }
 
+// A small budget keeps only as many phases as fit in a quarter of it; the fold has counted all ends of steps.
+void Builder::CountLostSteps(const std::vector<FoldedStepsEvent>& folded) {
+  int64_t ends = 0;
+  for (const FoldedStepsEvent& span : folded) ends += span.steps;
+  const auto before = [&](int64_t time) { return time <= timeline_.folded_until; };
+  const int64_t recorded = std::count_if(step_ends_.begin(), step_ends_.end(), before);
+  const int64_t steps =
+      std::count_if(timeline_.steps.begin(), timeline_.steps.end(), [&](const Step& step) { return before(step.end); });
+  // Several optimizers may end several times in what is one step.
+  if (recorded > 0 && ends > recorded) timeline_.lost_steps = (ends - recorded) * steps / recorded;
+}
+
 void Builder::ChooseDevice() {
   if (!timeline_.out_of_memory.empty()) {
     timeline_.device = timeline_.out_of_memory.back().device;
@@ -426,8 +531,10 @@ void Builder::ChooseDevice() {
   DeviceState& state = Device(timeline_.device);
   timeline_.samples = state.samples.Take();
   timeline_.gpu_processes = std::move(state.processes);
+  timeline_.folded_calls = state.folded_calls;
   timeline_.steps = steps_.Steps(timeline_.device);
   ApplyFoldedSteps(state.folded, &timeline_.steps);
+  CountLostSteps(state.folded);
   for (const MemoryReading& reading : timeline_.memory_readings) {
     if (reading.device != timeline_.device) continue;
     timeline_.device_total = reading.total;
@@ -445,7 +552,11 @@ void Builder::NameCallers() {
     const auto file = tables_.libraries.find(library);
     if (file == tables_.libraries.end() || offset == 0) continue;
     const std::string function = PlainName(symbols.FunctionAt(file->second, offset));
-    if (!function.empty()) timeline_.functions[{file->second.path, offset}] = function;
+    if (!function.empty()) {
+      timeline_.functions[{file->second.path, offset}] = function;
+    } else {
+      timeline_.nameless[file->second.path] = symbols.WhyNameless(file->second);
+    }
   }
 }
 
@@ -468,6 +579,7 @@ Timeline Builder::Finish() {
   const bool plain = timeline_.tensors.empty();
   const int64_t last_allocation = plain ? LastAllocationThatTells() : -1;
   MarkFatalRefusal(plain && ended_well ? kNever : std::max(last_progress_, last_allocation), &timeline_);
+  AssignPrivatePools();
   ChooseDevice();
   NameCallers();
   gpu_.Finish(&timeline_);

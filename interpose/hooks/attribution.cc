@@ -6,6 +6,7 @@
 #include "interpose/hooks/native_callers.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/scopes.h"
+#include "interpose/hooks/torch_types.h"
 #include "interpose/python/python_stack.h"
 #include "interpose/record/hash.h"
 #include "interpose/record/recent_table.h"
@@ -18,12 +19,18 @@ namespace {
 
 using ModeQuery = bool();
 using DispatchModeQuery = bool(bool skip_infrastructure);
+struct TorchStream {  // c10::cuda::CUDAStream, two registers
+  Device device;
+  int64_t id;
+};
+using StreamQuery = TorchStream(int8_t device);
 
 std::atomic<bool> resolved{false};
 std::atomic<uint32_t> backward_stack{0};
 std::atomic<ModeQuery*> grad_mode{nullptr};
 std::atomic<ModeQuery*> inference_mode{nullptr};
 std::atomic<DispatchModeQuery*> dispatch_modes{nullptr};
+std::atomic<StreamQuery*> current_stream{nullptr};
 
 // From what an allocation is known by to its Site.id. The facts know sites by what they say.
 RecentTable<1 << 16> recent_sites;
@@ -35,6 +42,13 @@ constexpr uint32_t kNoDevice = 0xff;
 bool Ask(const std::atomic<ModeQuery*>& query, bool otherwise) {
   ModeQuery* function = query.load(std::memory_order_relaxed);
   return function != nullptr ? function() : otherwise;
+}
+
+// PyTorch's allocator was asked for a block on it: c10::cuda::getCurrentCUDAStream, a look at a thread-local table that
+// PyTorch has just made the same way.
+int64_t StreamOf(uint32_t device) {
+  StreamQuery* query = current_stream.load(std::memory_order_relaxed);
+  return query != nullptr ? query(static_cast<int8_t>(device)).id : 0;
 }
 
 ContextState CurrentContext(const Recorder& recorder, const void* here) {
@@ -112,6 +126,9 @@ void ResolveTorch() {
   inference_mode = reinterpret_cast<ModeQuery*>(FindIn(HookLibrary::kC10, "_ZN3c1013InferenceMode10is_enabledEv"));
   dispatch_modes = reinterpret_cast<DispatchModeQuery*>(
       FindIn(HookLibrary::kC10, "_ZN3c104impl20TorchDispatchModeTLS13any_modes_setEb"));
+  // In libc10_cuda.so, which libtorch_cuda.so brings along.
+  current_stream =
+      reinterpret_cast<StreamQuery*>(FindIn(HookLibrary::kTorchCuda, "_ZN3c104cuda20getCurrentCUDAStreamEa"));
   ResolveForwardStacks();
   resolved.store(true, std::memory_order_release);
 }
@@ -144,7 +161,8 @@ Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook, uint
 }
 
 Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device, const HookFrame& hook) {
-  const RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
+  RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
+  raw.context.stream = StreamOf(device);
   const uint64_t key = SiteKey(*thread.recorder, raw, bytes, device);
   Attribution attribution;
   attribution.site = recent_sites.Find(key);

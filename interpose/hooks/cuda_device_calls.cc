@@ -13,6 +13,7 @@
 #include "interpose/hooks/system_facts.h"
 #include "interpose/python/py_api.h"
 #include "interpose/python/python_part.h"
+#include "interpose/python/python_stack.h"
 
 namespace oomtrace {
 namespace {
@@ -87,6 +88,7 @@ bool RecordCall(const HookSite& site, const DeviceAllocation& allocation, int re
   Recorder& recorder = entry.recorder();
   const uint64_t ticks = Ticks();
   const LibraryFound library = recorder.libraries().Find(site.caller, recorder.facts());
+  if (!library.caching_allocator) TrustFirstStack();
   DeviceCall call = Describe(recorder, site, library);
   call.address = allocation.block;
   call.bytes = allocation.bytes;

@@ -22,6 +22,8 @@ std::atomic<void*> real_functions[static_cast<size_t>(HookId::kCount)];
 constexpr const char* kC10Names[] = {"libc10.so", nullptr};
 constexpr const char* kTorchCpuNames[] = {"libtorch_cpu.so", nullptr};
 constexpr const char* kTorchCudaNames[] = {"libtorch_cuda.so", nullptr};
+// Its pluggable allocator moved from the Python extension to the library with 2.5.
+constexpr const char* kTorchPluggableNames[] = {"libtorch_cuda.so", "libtorch_python.so", nullptr};
 constexpr const char* kLibcNames[] = {"libc.so.6", nullptr};
 constexpr const char* kCudaNames[] = {"libcuda.so.1", nullptr};
 constexpr const char* kCuptiNames[] = {"libcupti.so.13", "libcupti.so.12", nullptr};
@@ -38,6 +40,8 @@ const char* const* Sonames(HookLibrary library) {
       return kTorchCpuNames;
     case HookLibrary::kTorchCuda:
       return kTorchCudaNames;
+    case HookLibrary::kTorchPluggable:
+      return kTorchPluggableNames;
     case HookLibrary::kCudart:
       return kCudartNames;
     case HookLibrary::kCuda:

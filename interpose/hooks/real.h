@@ -18,7 +18,7 @@ enum class HookId : uint32_t {
 };
 
 // PyTorch's come before CUDA's.
-enum class HookLibrary : uint8_t { kC10, kTorchCpu, kTorchCuda, kCudart, kCuda, kLibc, kCupti, kNvtx };
+enum class HookLibrary : uint8_t { kC10, kTorchCpu, kTorchCuda, kTorchPluggable, kCudart, kCuda, kLibc, kCupti, kNvtx };
 
 struct HookEntry {
   const char* symbol;

@@ -154,8 +154,9 @@ const FrameLayout* TableOf(int minor) {
   }
 }
 
-// Written once, by a thread that holds the GIL.
+// Written once, by whoever comes first; the table's numbers are the same, or nearly.
 FrameLayout from_interpreter;
+std::atomic<bool> being_written{false};
 std::atomic<bool> asked_interpreter{false};
 
 }  // namespace
@@ -168,8 +169,9 @@ const FrameLayout* FrameLayoutOf(const char* version, const void* runtime) {
   const FrameLayout* table = TableOf(minor);
   constexpr int kFirstWithOffsets = 13;
   if (table == nullptr || minor < kFirstWithOffsets) return table;
-  from_interpreter = *table;
-  if (!ApplyDebugOffsets(runtime, minor, &from_interpreter)) return table;
+  FrameLayout told = *table;
+  if (!ApplyDebugOffsets(runtime, minor, &told) || being_written.exchange(true)) return table;
+  from_interpreter = told;
   asked_interpreter.store(true, std::memory_order_release);
   return &from_interpreter;
 }

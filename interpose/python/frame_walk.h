@@ -38,6 +38,18 @@ uint32_t ReadFrames(const FrameLayout& layout, const void* thread, RawFrame* fra
 // The outermost nn.Module that is being called, however deep; 0: none.
 uint64_t OutermostModule(const FrameLayout& layout, const void* thread, const void* module_call);
 
+// What the objects on a stack are told by.
+struct InterpreterTypes {
+  const void* code;    // &PyCode_Type
+  const void* string;  // &PyUnicode_Type
+};
+// Copies bytes that may not be there: false then.
+using ReadMemory = bool(void* to, uintptr_t from, size_t bytes);
+// Whether the layout leads through the thread's frames, from the innermost to the last, and each that runs Python code
+// has a code object with a file's and a function's name, and is at a place within its code. True for at least one such
+// frame and nothing else; memory is read by `read` alone.
+bool LeadsToCode(const FrameLayout& layout, const void* thread, const InterpreterTypes& types, ReadMemory* read);
+
 // How many slots for variables the frame has.
 int VariableCount(const FrameLayout& layout, const RawFrame& frame);
 // Identity of the object in a slot of the frame, 0 where it is empty. The index is not checked.

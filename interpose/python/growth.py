@@ -37,6 +37,11 @@ def live_bytes():
     return torch.cuda.memory_allocated()
 
 
+def counts_memory():
+    """A pluggable allocator has no count of what lives."""
+    return torch.cuda.get_allocator_backend() in ("native", "cudaMallocAsync")
+
+
 def is_look(steps):
     """At powers of two and half-way between them."""
     return steps >= FIRST_LOOK // 4 and not (steps & (steps - 1) and (steps % 3 or (steps // 3) & (steps // 3 - 1)))
@@ -66,7 +71,7 @@ def search_holders():
 def watch_growth(identity, steps):
     """After an optimizer's step; steps: how many it has made."""
     growth.clock = growth.clock or identity
-    if identity != growth.clock or not is_look(steps):
+    if identity != growth.clock or not is_look(steps) or not counts_memory():
         return
     growth.looks[steps] = live_bytes()
     if steps < FIRST_LOOK or not keeps_growing():

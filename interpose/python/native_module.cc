@@ -81,6 +81,15 @@ PyObject* WriteHolder(PyObject*, PyObject* arguments) {
   return None();
 }
 
+// private_segment(address, bytes, pool, device)
+PyObject* WritePrivateSegment(PyObject*, PyObject* arguments) {
+  Long address, bytes;
+  unsigned int pool, device;
+  if (!Parse(arguments, "KKII", &address, &bytes, &pool, &device)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) RecordPrivateSegment(entry.thread(), address, bytes, pool, device);
+  return None();
+}
+
 // device(index, name, total bytes, capability major, minor, multiprocessors)
 PyObject* WriteDevice(PyObject*, PyObject* arguments) {
   unsigned int index, major, minor, multiprocessors;
@@ -219,6 +228,7 @@ PyMethodDef functions[] = {
     {"module", WriteModule, kVarArgs, nullptr},
     {"optimizer", WriteOptimizer, kVarArgs, nullptr},
     {"holder", WriteHolder, kVarArgs, nullptr},
+    {"private_segment", WritePrivateSegment, kVarArgs, nullptr},
     {"device", WriteDevice, kVarArgs, nullptr},
     {"processes", WriteProcesses, kVarArgs, nullptr},
     {"versions", WriteVersions, kVarArgs, nullptr},

@@ -425,10 +425,29 @@ def storage_addresses(states):
     return [storage[0] for storage in storages if storage]
 
 
+MOST_BLOCKS = 200_000  # of the allocator, which its snapshot lists: about 1 us each
+
+
+@quiet
+def write_private_pools():
+    """Which segments belong to the pools of MemPool and CUDA graphs: the allocator alone knows."""
+    if torch._C._cuda_getAllocatorBackend() != "native" or torch._C._cuda_isHistoryEnabled():
+        return  # with its history on, a snapshot lists all of that
+    if torch.cuda.memory_stats().get("active.all.current", 0) > MOST_BLOCKS:
+        return
+    pools = {}
+    for segment in torch.cuda.memory_snapshot():
+        identity = tuple(segment.get("segment_pool_id", (0, 0)))
+        if identity != (0, 0):
+            pool = pools.setdefault(identity, len(pools) + 1)
+            private_segment(segment["address"], segment["total_size"], pool, segment["device"])
+
+
 @quiet
 def out_of_memory():
     for index in range(torch.cuda.device_count()):
         processes(index)
+    write_private_pools()
     objects = gc.get_objects()
     for root in scan_for_roots(objects):
         write_tree(root)

@@ -1,7 +1,11 @@
 #include "interpose/python/python_stack.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include <atomic>
 
+#include "interpose/hooks/unwind.h"
 #include "interpose/python/code_lives.h"
 #include "interpose/python/py_api.h"
 #include "interpose/record/hash.h"
@@ -12,6 +16,7 @@ namespace {
 
 std::atomic<const FrameLayout*> trusted_layout{nullptr};
 std::atomic<const void*> module_call{nullptr};
+std::atomic<bool> decided{false};  // whether stacks are on has been said
 
 // From what the walk sees to what the trace calls it. The facts know frames and stacks by what they say, so that what
 // is generated anew in every step of a training is written once.
@@ -93,7 +98,26 @@ const FrameLayout* LayoutOfInterpreter() {
 
 bool PythonStacksEnabled() { return trusted_layout.load(std::memory_order_relaxed) != nullptr; }
 
+void TrustFirstStack() {
+  // A thread that runs no Python, or is about to, says nothing of the layout.
+  constexpr int kMostLooks = 64;
+  static std::atomic<int> looks{0};
+  if (decided.load(std::memory_order_relaxed)) return;
+  const PyApi* python = Python();
+  if (python == nullptr || python->Py_IsInitialized() == 0) return;
+  const char* setting = getenv("OOMTRACE_STACKS");
+  if (setting != nullptr && strcmp(setting, "0") == 0) return;
+  const void* thread = python->PyGILState_GetThisThreadState();
+  if (thread == nullptr || looks.fetch_add(1, std::memory_order_relaxed) >= kMostLooks) return;
+  const FrameLayout* layout = LayoutOfInterpreter();
+  if (layout == nullptr) return;
+  const InterpreterTypes types = {PythonData("PyCode_Type"), PythonData("PyUnicode_Type")};
+  if (!LeadsToCode(*layout, thread, types, CopyReadable) || !WatchCode(PythonData("PyCode_Type"))) return;
+  if (!decided.exchange(true)) trusted_layout.store(layout, std::memory_order_release);
+}
+
 void EnablePythonStacks(bool enable) {
+  decided.store(true);
   trusted_layout.store(enable ? LayoutOfInterpreter() : nullptr, std::memory_order_release);
 }
 

@@ -14,6 +14,12 @@ uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack);
 
 bool PythonStacksEnabled();
 
+// Before the Python part has run: where the layout of this interpreter's version leads through the calling thread's
+// frames to code objects and strings (told by their types, all memory read through the kernel), stacks are on from
+// here. For device calls of programs without PyTorch, whose first ones come before the Python part, as do all of a
+// thread while the main thread sits in one C call. Any thread; takes no lock but the dynamic linker's.
+void TrustFirstStack();
+
 // For the self-test, whether or not stacks are on; nullptr where the interpreter's layout is not known. With the GIL.
 const FrameLayout* LayoutOfInterpreter();
 void EnablePythonStacks(bool enable);

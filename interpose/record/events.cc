@@ -130,6 +130,15 @@ void RecordRefusalText(ThreadState& thread, uint32_t text, uint32_t device) {
   });
 }
 
+void RecordPrivateSegment(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t pool, uint32_t device) {
+  Record(thread, wire::kPrivateSegment, [&](ProtoWriter& proto) {
+    proto.Sint(2, thread.events.BlockDelta(address));
+    proto.Uint(3, bytes);
+    proto.Uint(4, pool);
+    proto.Uint(7, device);
+  });
+}
+
 void RecordTensorRole(ThreadState& thread, const Role& role) {
   Record(thread, wire::kTensorRole, [&](ProtoWriter& proto) {
     proto.Sint(2, thread.events.BlockDelta(role.address));

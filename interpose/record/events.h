@@ -76,6 +76,8 @@ void RecordHostCopy(ThreadState& thread, uint64_t address, uint64_t bytes, uint3
 void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attribution& attribution);
 // `text`: the exception's, of the refusal that this thread recorded last.
 void RecordRefusalText(ThreadState& thread, uint32_t text, uint32_t device);
+// A segment of the caching allocator that is a private pool's; pools count from 1.
+void RecordPrivateSegment(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t pool, uint32_t device);
 void RecordTensorRole(ThreadState& thread, const Role& role);
 void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uint64_t total,
                         const GpuProcess* processes, uint32_t count);

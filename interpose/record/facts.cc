@@ -77,8 +77,10 @@ uint64_t Facts::HashOf(const LayoutState& layout) {
 
 uint64_t Facts::HashOf(const ContextState& context) {
   const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
-  return Mix(reinterpret_cast<uintptr_t>(context.node),
-             flags | static_cast<uint64_t>(context.forward_stack) << 8 | static_cast<uint64_t>(context.native) << 40);
+  const uint64_t place =
+      flags | static_cast<uint64_t>(context.forward_stack) << 8 | static_cast<uint64_t>(context.native) << 40;
+  const uint64_t hash = Mix(reinterpret_cast<uintptr_t>(context.node), place);
+  return context.stream == 0 ? hash : Mix(hash, static_cast<uint64_t>(context.stream));
 }
 
 uint32_t Facts::Layout(const LayoutState& layout) {
@@ -107,7 +109,7 @@ uint32_t Facts::Context(const ContextState& context) {
   if (const uint32_t known = contexts_.Find(hash)) return known;
   SpinLockHolder hold(lock_);
   const uint32_t node = context.node != nullptr ? StringLocked(context.node) : 0;
-  return AddLocked(contexts_, hash, 48, [&](ProtoWriter& proto, uint32_t id) {
+  return AddLocked(contexts_, hash, 64, [&](ProtoWriter& proto, uint32_t id) {
     uint8_t* message = proto.Begin(wire::kContext);
     proto.Uint(1, id);
     proto.Bool(2, context.grad_mode);
@@ -116,6 +118,7 @@ uint32_t Facts::Context(const ContextState& context) {
     proto.Uint(5, node);
     proto.Uint(7, context.forward_stack);
     proto.Uint(8, context.native);
+    proto.Uint(9, static_cast<uint64_t>(context.stream));
     proto.End(message);
   });
 }

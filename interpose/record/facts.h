@@ -24,6 +24,7 @@ struct ContextState {
   const char* node = nullptr;  // mangled class name, static storage of the library that defines it
   uint32_t forward_stack = 0;  // of the forward operator whose gradient the node computes
   uint32_t native = 0;         // NativeCallers.id
+  int64_t stream = 0;          // c10::StreamId that the block was asked for on; 0: the default stream
 };
 
 // An instruction in a library's file.

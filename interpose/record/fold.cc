@@ -17,13 +17,13 @@ constexpr size_t kLargestSpan = 96;                          // eight fields of 
 }  // namespace
 
 // One event to write: the birth of a block, its role, the arrival of its host data, a span of steps, a reading of free
-// memory.
+// memory, a count of device calls.
 struct Fold::Record {
   uint64_t ticks;
   const LiveBlock* block;
   const StepSpan* span;
   uint32_t kind;
-  uint32_t device;  // of a span or a reading
+  uint32_t device;  // of a span, a reading, a count
 };
 
 uint64_t Fold::Spare(uint64_t budget_chunks) { return std::clamp<uint64_t>(budget_chunks / 8, 3, 64); }
@@ -109,7 +109,7 @@ void Fold::Discard(uint32_t generation) {
 }
 
 bool Fold::WriteGeneration() {
-  const size_t most = live_.used() * 3 + StepSpans::kDevices * (StepSpans::kMost + 2);
+  const size_t most = live_.used() * 3 + StepSpans::kDevices * (StepSpans::kMost + 3);
   auto* records = static_cast<Record*>(MapMemory(most * sizeof(Record)));
   if (records == nullptr) return false;
   size_t count = 0;
@@ -133,6 +133,7 @@ bool Fold::WriteGeneration() {
   for (uint32_t device = 0; device < StepSpans::kDevices; ++device) {
     const uint64_t ticks = live_.memory_info(device).ticks;
     if (ticks != 0) records[count++] = {ticks, nullptr, nullptr, wire::kMemoryInfo, device};
+    if (live_.device_calls(device).made != 0) records[count++] = {until_, nullptr, nullptr, wire::kFoldedCalls, device};
   }
   std::sort(records, records + count, [](const Record& a, const Record& b) { return a.ticks < b.ticks; });
   writer_.BindLocked(file_, ChunkKind::kFold, generation_);
@@ -160,8 +161,23 @@ bool Fold::WriteSpan(uint32_t device, const StepSpan& span) {
   return proto.ok();
 }
 
+bool Fold::WriteCalls(uint32_t device) {
+  uint8_t* room = writer_.Room(kLargestSpan);
+  if (room == nullptr) return false;
+  ProtoWriter proto(room, kLargestSpan);
+  uint8_t* message = proto.Begin(wire::kFoldedCalls);
+  proto.Uint(1, writer_.TicksSince(until_));
+  proto.Uint(2, live_.device_calls(device).made);
+  proto.Uint(3, live_.device_calls(device).freed);
+  proto.Uint(7, device);
+  proto.End(message);
+  if (proto.ok()) writer_.Commit(proto.position());
+  return proto.ok();
+}
+
 bool Fold::WriteRecord(const Record& record) {
   if (record.kind == wire::kFoldedSteps) return WriteSpan(record.device, *record.span);
+  if (record.kind == wire::kFoldedCalls) return WriteCalls(record.device);
   if (record.kind == wire::kMemoryInfo) return WriteMessage(record.kind, nullptr, live_.memory_info(record.device));
   const LiveBlock& block = *record.block;
   switch (record.kind) {

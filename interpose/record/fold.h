@@ -38,6 +38,7 @@ class Fold {
   bool ChooseBatch();
   bool TakeIn();
   bool WriteGeneration();
+  bool WriteCalls(uint32_t device);
   bool WriteSpan(uint32_t device, const StepSpan& span);
   bool WriteRecord(const Record& record);
   bool WriteMessage(uint32_t kind, const LiveBlock* block, const LiveMessage& message);

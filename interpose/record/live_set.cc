@@ -31,6 +31,13 @@ bool IsPlain(const ChunkEvent& event) {
   }
 }
 
+// Whether it takes memory of the device itself.
+bool TakesDeviceMemory(const ChunkEvent& event) {
+  constexpr uint32_t kMemoryKind = 11;
+  const auto kind = static_cast<wire::MemoryKind>(event.value[kMemoryKind]);
+  return kind == wire::MemoryKind::kDevice || kind == wire::MemoryKind::kArray || kind == wire::MemoryKind::kPooled;
+}
+
 // The cursors of chunks that overlap in time, the one with the earliest event on top.
 class CursorHeap {
  public:
@@ -185,6 +192,8 @@ void LiveSet::Drop(uint32_t* number) {
 void LiveSet::End(LiveBlock& block) {
   if (!block.live) return;
   if (!block.device_level) spans_.OnFree(block.device, block.bytes);
+  if (block.counted) ++device_calls_[block.device].freed;
+  block.counted = false;
   Drop(&block.message);
   Drop(&block.host_copy);
   block.live = false;
@@ -214,8 +223,13 @@ bool LiveSet::AllocateDevice(const ChunkEvent& event) {
   LiveBlock* block = FindOrAdd(event.address, true);
   if (block == nullptr) return false;
   End(*block);
+  constexpr uint32_t kDevice = 7;
+  const uint64_t device = event.value[kDevice];
   block->ticks = event.ticks;
   block->live = true;
+  block->counted = device < StepSpans::kDevices && TakesDeviceMemory(event);
+  block->device = block->counted ? static_cast<uint8_t>(device) : 0;
+  if (block->counted) ++device_calls_[device].made;
   return Note(event, &block->message);
 }
 
@@ -269,6 +283,7 @@ bool LiveSet::Apply(const ChunkEvent& event) {
     }
     case wire::kOutOfMemory:
     case wire::kRefusalText:
+    case wire::kPrivateSegment:
     case wire::kGpuProcesses:
     case wire::kExit:
       return Keep(event);

@@ -37,6 +37,7 @@ struct LiveBlock {
   uint32_t host_copy;  // of a block: its HostCopy, 0: none
   uint8_t device;
   bool device_level;  // a DeviceAlloc, else a block of the caching allocator
+  bool counted;       // in DeviceCalls
   bool used;          // the slot
   bool live;
 };
@@ -50,6 +51,12 @@ struct KeptEvent {
   uint32_t kind;
   uint32_t size;
   const uint8_t* message;  // in the chunk, behind ticks and block
+};
+
+// Allocations of one device's memory that have been taken in, and how many of them were given back.
+struct DeviceCalls {
+  uint64_t made;
+  uint64_t freed;
 };
 
 class LiveSet {
@@ -79,6 +86,9 @@ class LiveSet {
 
   // The last reading of each device's free memory, by index below StepSpans::kDevices; ticks 0: there was none.
   const LiveMessage& memory_info(uint32_t device) const { return memory_info_[device]; }
+
+  // By index below StepSpans::kDevices.
+  const DeviceCalls& device_calls(uint32_t device) const { return device_calls_[device]; }
 
   const KeptEvent* kept() const { return kept_; }
   size_t kept_count() const { return kept_count_; }
@@ -113,6 +123,7 @@ class LiveSet {
   uint64_t events_;
   StepSpans spans_;
   LiveMessage memory_info_[StepSpans::kDevices];
+  DeviceCalls device_calls_[StepSpans::kDevices];
   KeptEvent kept_[kMostKept];
   size_t kept_count_;
   BlockTable tables_[kMostSources];

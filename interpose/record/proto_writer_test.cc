@@ -139,6 +139,8 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"system", wire::kSystem},
       {"native_callers", wire::kNativeCallers},
       {"refusal_text", wire::kRefusalText},
+      {"private_segment", wire::kPrivateSegment},
+      {"folded_calls", wire::kFoldedCalls},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

@@ -270,6 +270,7 @@ ThreadState* Recorder::Attach() {
   thread->next_free = nullptr;
   thread->busy = false;
   thread->refused_at = 0;
+  thread->segment_asked = false;
   thread_state = thread;
   pthread_setspecific(thread_key, thread);
   return thread;

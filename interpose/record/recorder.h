@@ -32,6 +32,7 @@ struct ThreadState {
   ChunkWriter events;
   bool busy;  // inside the recorder: what nests (a signal handler, our own calls) is not recorded
   ThreadState* next_free;
+  bool segment_asked;   // the caching allocator is asking a pluggable one for a segment: what comes next is no tensor
   uint64_t refused_at;  // ns, of CLOCK_MONOTONIC_COARSE: a refusal whose exception has not been seen, 0: none
 };
 

@@ -44,6 +44,8 @@ inline constexpr uint32_t kUnknownRoute = 30;
 inline constexpr uint32_t kSystem = 41;
 inline constexpr uint32_t kNativeCallers = 45;
 inline constexpr uint32_t kRefusalText = 46;
+inline constexpr uint32_t kPrivateSegment = 53;
+inline constexpr uint32_t kFoldedCalls = 54;
 
 // Kinds of the events in a compact run.
 enum class Compact : uint32_t {

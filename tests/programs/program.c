@@ -64,6 +64,67 @@ static int Ahead(void) {
   return 1;
 }
 
+// All memory comes by this function: what is given back, and what is not.
+__attribute__((noinline)) static int Allocate(void** memory, size_t bytes) {
+  const int error = TakeMemory(memory, bytes);
+  if (error != 0) fprintf(stderr, "error %d\n", error);  // not a tail call, of which no frame would be left
+  return error;
+}
+
+// Of four small pieces that it makes beside a large one, three and the large one are given back.
+static int LeakByHelper(void) {
+  for (int round = 0; round < kMost; ++round) {
+    void *large = NULL, *small = NULL;
+    if (Allocate(&large, 200 * kMiB) != 0 || Allocate(&small, 16 * kMiB) != 0) return 1;
+    if (round % 4 != 0 && GiveMemoryBack(small) != 0) return 1;
+    if (GiveMemoryBack(large) != 0) return 1;
+  }
+  return 0;
+}
+
+// As many pieces as fit a few times over come by the same function and go again, the oldest first.
+static int Queue(void) {
+  enum { kPieces = 20 };
+  void* pieces[kPieces] = {NULL};
+  for (int round = 0; round < 40 * kPieces; ++round) {
+    void** piece = &pieces[round % kPieces];
+    if ((*piece != NULL && GiveMemoryBack(*piece) != 0) || Allocate(piece, 100 * kMiB) != 0) return 1;
+  }
+  void* late = NULL;
+  return Allocate(&late, (size_t)11000 * kMiB) != 0;
+}
+
+// A leak that takes long: 512 pieces of work between two that stay.
+static int LongLeak(void) {
+  for (int round = 0; round < kMost; ++round) {
+    for (int i = 0; i < 512; ++i)
+      if (Work() != 0) return 1;
+    if (KeepResult(round, TakeMemory) != 0) return 1;
+  }
+  return 0;
+}
+
+// One of the threads leaks; the other works by the same function and keeps nothing.
+static void* WorkInThread(void* stop) {
+  while (!__atomic_load_n((int*)stop, __ATOMIC_RELAXED)) {
+    void* memory = NULL;
+    if (Allocate(&memory, kMiB) != 0 || GiveMemoryBack(memory) != 0) break;
+    Pause();
+  }
+  return NULL;
+}
+
+static int OneThread(void) {
+  pthread_t worker;
+  int stop = 0;
+  pthread_create(&worker, NULL, WorkInThread, &stop);
+  void* kept = NULL;
+  while (Allocate(&kept, 100 * kMiB) == 0) Pause();
+  __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+  pthread_join(worker, NULL);
+  return 1;
+}
+
 static void* LeakInThread(void* died) {
   *(int*)died = LeakDirectly();
   return NULL;
@@ -88,13 +149,22 @@ int main(int count, char** arguments) {
     const char* name;
     int (*run)(void);
   } kModes[] = {
-      {"leak", LeakDirectly},  {"leak_in_stream_order", LeakInStreamOrder},
-      {"too_large", TooLarge}, {"late", Late},
-      {"ahead", Ahead},        {"threads", Threads},
+      {"leak", LeakDirectly},
+      {"leak_in_stream_order", LeakInStreamOrder},
+      {"leak_by_helper", LeakByHelper},
+      {"long_leak", LongLeak},
+      {"one_thread", OneThread},
+      {"queue", Queue},
+      {"too_large", TooLarge},
+      {"late", Late},
+      {"ahead", Ahead},
+      {"threads", Threads},
       {"well", Well},
   };
   for (size_t i = 0; i < sizeof kModes / sizeof kModes[0]; ++i)
     if (count == 2 && strcmp(arguments[1], kModes[i].name) == 0) return kModes[i].run();
-  fprintf(stderr, "usage: %s leak|leak_in_stream_order|too_large|late|ahead|threads|well\n", arguments[0]);
+  fprintf(stderr, "usage: %s", arguments[0]);
+  for (size_t i = 0; i < sizeof kModes / sizeof kModes[0]; ++i) fprintf(stderr, " %s", kModes[i].name);
+  fprintf(stderr, "\n");
   return 2;
 }

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <link.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +50,44 @@ TEST(Api, EveryShellOpensAndLeadsToTheLibrary) {
   ASSERT_GE(names.size(), 16u);
   EXPECT_EQ(names[0], "libsimgpu.so");
   for (const std::string& library : names) Find<decltype(cuInit)>(library, "cuInit");
+}
+
+// Without a version the dynamic linker warns of each program that was linked with NVIDIA's library.
+TEST(Api, LibrariesHaveTheVersionsThatProgramsAskFor) {
+  std::ifstream list(Directory() + "/preload.txt");
+  for (std::string name; std::getline(list, name);) {
+    const bool plain = name == "libsimgpu.so" || name.starts_with("libcuda.so") || name.starts_with("libnvidia-ml.") ||
+                       name.starts_with("libnccl.");
+    link_map* map = nullptr;
+    ASSERT_EQ(dlinfo(dlopen((Directory() + "/" + name).c_str(), RTLD_NOW), RTLD_DI_LINKMAP, &map), 0) << name;
+    bool has_versions = false;
+    for (const ElfW(Dyn)* entry = map->l_ld; entry->d_tag != DT_NULL; ++entry)
+      has_versions |= entry->d_tag == DT_VERDEF;
+    EXPECT_EQ(has_versions, !plain) << name;
+  }
+}
+
+TEST(Api, WhatNoMachineHasIsRefusedWhateverIsAskedFor) {
+  constexpr size_t kAll = ~size_t{0};
+  constexpr size_t kOverflows = (size_t{1} << 32) + 1;
+  void* block = nullptr;
+  size_t pitch = 0;
+  cudaPitchedPtr box;
+  cudaArray_t array = nullptr;
+  cudaMipmappedArray_t pyramid = nullptr;
+  const cudaChannelFormatDesc format = {32, 0, 0, 0, cudaChannelFormatKindFloat};
+  for (const size_t extent : {kAll, kOverflows}) {
+    EXPECT_NE(RUNTIME(cudaMallocPitch)(&block, &pitch, extent, extent), cudaSuccess);
+    EXPECT_NE(RUNTIME(cudaMalloc3D)(&box, {extent, extent, extent}), cudaSuccess);
+    EXPECT_NE(RUNTIME(cudaMallocArray)(&array, &format, extent, extent, 0), cudaSuccess);
+    EXPECT_NE(RUNTIME(cudaMalloc3DArray)(&array, &format, {extent, extent, extent}, 0), cudaSuccess);
+    EXPECT_NE(RUNTIME(cudaMallocMipmappedArray)(&pyramid, &format, {extent, extent, 0}, 3, 0), cudaSuccess);
+  }
+  EXPECT_NE(RUNTIME(cudaMalloc)(&block, kAll), cudaSuccess);
+  EXPECT_NE(RUNTIME(cudaMallocManaged)(&block, kAll, cudaMemAttachGlobal), cudaSuccess);
+  EXPECT_NE(RUNTIME(cudaMallocHost)(&block, kAll), cudaSuccess);
+  EXPECT_NE(RUNTIME(cudaMallocAsync)(&block, kAll, nullptr), cudaSuccess);
+  RUNTIME(cudaGetLastError)();
 }
 
 TEST(Api, MemoryNumbersAddUp) {

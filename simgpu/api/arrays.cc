@@ -2,6 +2,9 @@
 // here, so nothing but the size of an array matters.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "simgpu/api/driver.h"
 #include "simgpu/api/runtime.h"
 
@@ -9,11 +12,17 @@ using namespace oomtrace::simgpu;
 
 namespace {
 
-size_t AtLeastOne(size_t extent) { return extent == 0 ? 1 : extent; }
+// Of an array; an extent of 0 is one that it does not have. What overflows is more than any device has.
+size_t Bytes(const cudaExtent& extent, size_t element) {
+  size_t bytes = extent.width;
+  for (const size_t factor : {std::max<size_t>(extent.height, 1), std::max<size_t>(extent.depth, 1), element}) {
+    if (__builtin_mul_overflow(bytes, factor, &bytes)) return std::numeric_limits<size_t>::max();
+  }
+  return bytes;
+}
 
 size_t Bytes(const cudaChannelFormatDesc& format, const cudaExtent& extent) {
-  const auto bits = static_cast<size_t>(format.x + format.y + format.z + format.w);
-  return extent.width * AtLeastOne(extent.height) * AtLeastOne(extent.depth) * bits / 8;
+  return Bytes(extent, static_cast<size_t>(format.x + format.y + format.z + format.w) / 8);
 }
 
 size_t ElementBytes(CUarray_format format) {
@@ -31,13 +40,18 @@ size_t ElementBytes(CUarray_format format) {
 }
 
 size_t Bytes(const CUDA_ARRAY3D_DESCRIPTOR& array) {
-  return array.Width * AtLeastOne(array.Height) * AtLeastOne(array.Depth) * array.NumChannels *
-         ElementBytes(array.Format);
+  return Bytes({array.Width, array.Height, array.Depth}, array.NumChannels * ElementBytes(array.Format));
 }
 
-cudaExtent Halved(const cudaExtent& extent) {
+// Of all levels, each half as wide, high and deep as the one before.
+size_t PyramidBytes(cudaExtent extent, unsigned int levels, size_t element) {
   const auto half = [](size_t size) { return size > 1 ? size / 2 : size; };
-  return {half(extent.width), half(extent.height), half(extent.depth)};
+  size_t bytes = 0;
+  for (unsigned int level = 0; level < levels; ++level) {
+    if (__builtin_add_overflow(bytes, Bytes(extent, element), &bytes)) return std::numeric_limits<size_t>::max();
+    extent = {half(extent.width), half(extent.height), half(extent.depth)};
+  }
+  return bytes;
 }
 
 template <typename Handle>
@@ -71,9 +85,8 @@ SIMGPU_API cudaError_t cudaMalloc3DArray(cudaArray_t* array, const cudaChannelFo
 
 SIMGPU_API cudaError_t cudaMallocMipmappedArray(cudaMipmappedArray_t* array, const cudaChannelFormatDesc* format,
                                                 cudaExtent extent, unsigned int levels, unsigned int) {
-  size_t bytes = 0;
-  for (unsigned int level = 0; level < levels; ++level, extent = Halved(extent)) bytes += Bytes(*format, extent);
-  return Create(array, bytes);
+  const auto bits = static_cast<size_t>(format->x + format->y + format->z + format->w);
+  return Create(array, PyramidBytes(extent, levels, bits / 8));
 }
 
 SIMGPU_API cudaError_t cudaFreeArray(cudaArray_t array) { return Destroy(array); }
@@ -92,11 +105,8 @@ SIMGPU_API CUresult cuArray3DCreate_v2(CUarray* array, const CUDA_ARRAY3D_DESCRI
 SIMGPU_API CUresult cuMipmappedArrayCreate(CUmipmappedArray* array, const CUDA_ARRAY3D_DESCRIPTOR* description,
                                            unsigned int levels) {
   const size_t element = description->NumChannels * ElementBytes(description->Format);
-  cudaExtent extent = {description->Width, description->Height, description->Depth};
-  size_t bytes = 0;
-  for (unsigned int level = 0; level < levels; ++level, extent = Halved(extent))
-    bytes += extent.width * AtLeastOne(extent.height) * AtLeastOne(extent.depth) * element;
-  return Driver(Create(array, bytes));
+  const cudaExtent extent = {description->Width, description->Height, description->Depth};
+  return Driver(Create(array, PyramidBytes(extent, levels, element)));
 }
 
 SIMGPU_API CUresult cuArrayDestroy(CUarray array) { return Driver(Destroy(array)); }

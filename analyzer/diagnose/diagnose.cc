@@ -173,9 +173,12 @@ std::vector<std::string> Unknowns(const Facts& facts) {
         "The shape of the tensor that did not fit: it was asked for without one (a workspace or a library's buffer).");
   }
   if (facts.oom && RefusalSite(facts).file.empty() && WhyNoStacks(*facts.timeline).empty()) {
-    unknown.push_back(
-        "The line that asked: the thread had no Python stack to read (the autograd engine's own thread, for "
-        "instance).");
+    const int64_t missed = facts.timeline->missed_stacks;
+    unknown.push_back(missed > 0
+                          ? absl::StrCat("The line that asked: ", Count(missed, "Python stack"),
+                                         " could not be read, or found no room in the trace.")
+                          : std::string("The line that asked: the thread had no Python stack to read (the autograd "
+                                        "engine's own thread, for instance)."));
   }
   if (facts.oom && facts.steps == 0) {
     unknown.push_back(

@@ -135,6 +135,7 @@ class Builder : public EventSink {
   void ChooseDevice();
   void NameCallers();
   int64_t LastAllocationThatTells() const;
+  int64_t LastProgressThatTells() const;
 
   const bool tensors_by_device_calls_;
   const Tables& tables_;
@@ -570,6 +571,16 @@ int64_t Builder::LastAllocationThatTells() const {
   return found == last_of_thread_.end() ? -1 : found->second;
 }
 
+// Of a pluggable allocator's null pointer PyTorch makes no exception: the program goes on until the CUDA error turns up
+// at some later call. It died of it where it ended badly and completed no step any more.
+int64_t Builder::LastProgressThatTells() const {
+  const bool ended_badly = timeline_.exited && timeline_.exit_status != 0;
+  if (!timeline_.pluggable || !ended_badly || timeline_.out_of_memory.empty()) return last_progress_;
+  const int64_t refused = timeline_.out_of_memory.back().time;
+  const bool stepped = !step_ends_.empty() && step_ends_.back() > refused;
+  return stepped ? last_progress_ : std::min(last_progress_, refused);
+}
+
 Timeline Builder::Finish() {
   timeline_.backward_passes = steps_.backward_passes();
   timeline_.phases = machine_.TakeMarks();
@@ -578,7 +589,7 @@ Timeline Builder::Finish() {
   const bool ended_well = timeline_.exited && timeline_.exit_status == 0;
   const bool plain = timeline_.tensors.empty();
   const int64_t last_allocation = plain ? LastAllocationThatTells() : -1;
-  MarkFatalRefusal(plain && ended_well ? kNever : std::max(last_progress_, last_allocation), &timeline_);
+  MarkFatalRefusal(plain && ended_well ? kNever : std::max(LastProgressThatTells(), last_allocation), &timeline_);
   AssignPrivatePools();
   ChooseDevice();
   NameCallers();

@@ -89,6 +89,7 @@ std::string WhyNone(const Advisor& a, const std::vector<report::Fix>& dropped) {
 // The order of equal fit: a setting, a flag, an edit, somebody else's processes.
 int Effort(const report::Fix& fix) {
   static const std::vector<std::string> kOrder = {"detach",
+                                                  "drop_traceback",
                                                   "move_to_cpu",
                                                   "no_grad",
                                                   "raise_memory_limit",

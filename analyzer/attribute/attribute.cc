@@ -13,6 +13,7 @@
 #include "analyzer/attribute/carried.h"
 #include "analyzer/attribute/copies.h"
 #include "analyzer/attribute/fate.h"
+#include "analyzer/attribute/kept.h"
 #include "analyzer/attribute/roles.h"
 #include "analyzer/attribute/site.h"
 #include "analyzer/attribute/stack_facts.h"
@@ -217,6 +218,7 @@ void Attributor::Run() {
   PairLeavesWithGradients();
   MarkSecondCopies(&timeline_);
   MarkCarriedState(&timeline_);
+  MarkKept(&timeline_);
 }
 
 // Weights that no module and no optimizer holds: what a backward left behind is the gradient of the tensor with the

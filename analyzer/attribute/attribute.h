@@ -10,6 +10,7 @@
 //    leaves behind is its state;
 // 5. for what was alive when the process died (and so has no end): what became of its like, allocated at the same
 //    place with the same layout, earlier or in another layer; else what its phase usually does.
+// 6. what outlives its step by several, and belongs to no model and no graph: the program keeps it.
 // What none of these decides stays unknown.
 #pragma once
 

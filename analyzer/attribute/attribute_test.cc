@@ -336,6 +336,47 @@ TEST(AttributeTest, WhatIsMadeAnewInEachStepIsDataWhateverGradientsAreAskedOfIt)
   EXPECT_EQ(script.Of(batch), "input");
 }
 
+TEST(AttributeTest, WhatIsHeldStepsLaterIsKept) {
+  Script script;
+  std::vector<uint64_t> results, graphs;
+  for (int step = 0; step < 6; ++step) {
+    script.Free(script.Activation());
+    graphs.push_back(script.Make({kForward}, {16, 64}, {.grad_mode = true}, testing::kFloat32, kLayer));
+    script.Begin();
+    script.End();
+    script.OptimizerBegins();
+    script.OptimizerEnds();
+    results.push_back(script.Make({kTrain}, {16, 32}));
+  }
+  script.Activation();
+  script.Refuse();
+  for (const size_t i : {0, 2, 5}) {
+    script.Holder(results[i], "history[" + std::to_string(i) + "]");
+    script.Holder(graphs[i], "graph of losses[" + std::to_string(i) + "]");
+  }
+  script.Attributed();
+  EXPECT_EQ(script.Of(results[1]), "kept");
+  EXPECT_EQ(script.Of(results[5]), "kept") << "as its like, though of the last step";
+  EXPECT_EQ(script.Of(graphs[1]), "activation");
+}
+
+TEST(AttributeTest, WhatALargerOneReplacesAgainAndAgainIsKept) {
+  Script script;
+  uint64_t bank = 0;
+  for (int step = 1; step < 16; ++step) {
+    script.Free(script.Activation());
+    script.Begin();
+    script.End();
+    script.OptimizerBegins();
+    script.OptimizerEnds();
+    const uint64_t longer = script.Make({kTrain}, {step, 32});
+    if (bank != 0) script.Free(bank);
+    bank = longer;
+  }
+  script.Attributed();
+  EXPECT_EQ(script.Of(bank), "kept");
+}
+
 TEST(AttributeTest, TheBucketsOfDistributedDataParallelHoldGradients) {
   Script script;
   const FrameSpec reducer{"/v/site-packages/torch/nn/parallel/distributed.py", "_ddp_init_helper", 1};

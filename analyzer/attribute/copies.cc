@@ -15,6 +15,8 @@ namespace {
 
 constexpr double kSameModel = 0.9;  // of a module's elements that are also another's: heads and wrappers may differ
 constexpr double kMostOfModel = 0.5;
+// At a time, of one line: with more it is a history, of gradients maybe as well as of weights.
+constexpr int64_t kMostCopies = 3;
 constexpr size_t kFewestTensors = 2;  // of one line: one alone may be anything
 
 using Shape = std::vector<int64_t>;
@@ -80,6 +82,14 @@ class CopyFinder {
   bool IsTrained(const Members& members) const {
     return std::any_of(members.begin(), members.end(), [&](size_t i) { return trained_.contains(i); });
   }
+  Members LiveAmong(const Members& members) const {
+    Members live;
+    for (const size_t i : members) {
+      const Tensor& tensor = timeline_.tensors[i];
+      if (tensor.born <= moment_ && tensor.died > moment_) live.push_back(i);
+    }
+    return live;
+  }
   const Shape& ShapeOf(const Tensor& tensor) const { return timeline_.layouts[tensor.layout].shape; }
   bool IsWeightShaped(const Tensor& tensor) const {
     return std::any_of(trained_models_.begin(), trained_models_.end(),
@@ -88,6 +98,7 @@ class CopyFinder {
 
   Timeline& timeline_;
   std::vector<StackFacts> facts_;
+  int64_t moment_ = MomentOfInterest(timeline_);
   std::map<uint64_t, Members> owned_;  // parameters and buffers, by the root module that named them
   absl::flat_hash_set<size_t> trained_;
   absl::flat_hash_set<size_t> claimed_;
@@ -137,7 +148,9 @@ void CopyFinder::MarkUnclaimed() {
     Tensor& tensor = timeline_.tensors[i];
     const bool outside = tensor.phase == PhaseKind::kSetUp || tensor.phase == PhaseKind::kBetweenSteps;
     const bool open = tensor.category == Category::kUnknown || tensor.category == Category::kParameter;
-    if (!outside || !open || claimed_.contains(i) || tensor.layout == 0 || !IsWeightShaped(tensor)) continue;
+    if (!outside || !open || claimed_.contains(i) || !timeline_.layouts[tensor.layout].has_shape() ||
+        !IsWeightShaped(tensor))
+      continue;
     if (facts_[tensor.stack].copies_object) {
       tensor.category = Category::kSecondCopy;
     } else if (const Frame* line = UserFrame(timeline_, tensor.stack);
@@ -147,9 +160,10 @@ void CopyFinder::MarkUnclaimed() {
   }
   for (const auto& [line, members] : by_line) {
     if (members.size() < kFewestTensors) continue;
-    const Shapes shapes(timeline_, members);
+    const Shapes shapes(timeline_, members), live(timeline_, LiveAmong(members));
     const bool copy = std::any_of(trained_models_.begin(), trained_models_.end(), [&](const Shapes& model) {
-      return AtLeast(shapes.Common(model), kMostOfModel, model.elements());
+      return AtLeast(shapes.Common(model), kMostOfModel, model.elements()) &&
+             live.elements() <= kMostCopies * model.elements();
     });
     for (const size_t i : members) {
       if (copy) timeline_.tensors[i].category = Category::kSecondCopy;

@@ -48,7 +48,7 @@ void ApplyRoles(Timeline* timeline) {
 ParameterLayouts::ParameterLayouts(const Timeline& timeline) {
   for (const Tensor& tensor : timeline.tensors) {
     if (tensor.category != Category::kParameter) continue;
-    if (tensor.layout == 0) {
+    if (!timeline.layouts[tensor.layout].has_shape()) {
       sizes_.insert(tensor.bytes);
     } else {
       known_.insert(LayoutKey(timeline.layouts[tensor.layout], false));
@@ -57,7 +57,7 @@ ParameterLayouts::ParameterLayouts(const Timeline& timeline) {
 }
 
 bool ParameterLayouts::Contains(const Timeline& timeline, const Tensor& tensor) const {
-  if (tensor.layout == 0) return sizes_.contains(tensor.bytes);
+  if (!timeline.layouts[tensor.layout].has_shape()) return sizes_.contains(tensor.bytes);
   const Layout& wanted = timeline.layouts[tensor.layout];
   return known_.contains(LayoutKey(wanted, false)) || known_.contains(LayoutKey(wanted, true));
 }

@@ -21,6 +21,8 @@ class Ranking {
  public:
   Ranking(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern)
       : facts_(facts), t_(*facts.timeline), leak_(leak), kept_(kept), pattern_(pattern), logits_(*facts.timeline) {
+    const std::vector<uint32_t> leaked = LeakedTensors(facts, leak);
+    leaked_.insert(leaked.begin(), leaked.end());
     for (const Tensor& tensor : t_.tensors) {
       if (tensor.category == Category::kParameter && t_.layouts[tensor.layout].shape.size() == 4)
         kernels_.insert(t_.layouts[tensor.layout].shape[0]);
@@ -28,7 +30,6 @@ class Ranking {
   }
 
   std::vector<Cause> Rank() {
-    FindLeaked();
     AddLeak();
     if (facts_.oom) {
       AddRequest();
@@ -57,20 +58,8 @@ class Ranking {
   bool Is(const char* pattern) const { return pattern_.name == pattern; }
   // Bytes of a category but for what leaks: that is a cause of its own.
   int64_t Of(Category category) const {
-    const int64_t bytes = facts_.category[static_cast<int>(category)] - leaked_bytes_[static_cast<int>(category)];
+    const int64_t bytes = facts_.category[static_cast<int>(category)] - facts_.leaked[static_cast<int>(category)];
     return std::max<int64_t>(0, bytes);
-  }
-
-  void FindLeaked() {
-    if (!leak_.found || !leak_.boundaries_are_steps || t_.steps.empty()) return;
-    std::set<uint32_t> stacks;
-    for (const LeakGroup& group : leak_.groups) stacks.insert(group.stack);
-    for (const uint32_t i : facts_.live) {
-      const Tensor& tensor = t_.tensors[i];
-      if (tensor.born > t_.steps.back().end || !stacks.contains(tensor.stack)) continue;
-      leaked_.insert(i);
-      leaked_bytes_[static_cast<int>(tensor.category)] += tensor.bytes;
-    }
   }
 
   void AddLeak() {
@@ -228,7 +217,6 @@ class Ranking {
   const Pattern& pattern_;
   Logits logits_;
   std::set<uint32_t> leaked_;  // of the live tensors
-  int64_t leaked_bytes_[kCategories] = {};
   std::set<int64_t> kernels_;  // outputs of the convolutions
   std::vector<Cause> causes_;
 };

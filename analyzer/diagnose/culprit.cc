@@ -50,7 +50,7 @@ void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit&
 
 bool IsUserStack(const Timeline& timeline, uint32_t stack) {
   const Frame* frame = stack < timeline.stacks.size() ? UserFrame(timeline, stack) : nullptr;
-  return frame && IsUserFile(frame->file);
+  return frame && IsUserFrame(*frame);
 }
 
 // What a graph's parts are named by: the module for what a forward keeps, else the line.

@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "analyzer/diagnose/causes.h"
 #include "analyzer/diagnose/culprit.h"
 #include "analyzer/diagnose/device_program.h"
@@ -33,6 +34,7 @@ void FillCategories(const Facts& facts, report::Categories& categories) {
   categories.set_workspace(of(Category::kWorkspace));
   categories.set_second_copy(of(Category::kSecondCopy));
   categories.set_kv_cache(of(Category::kKvCache));
+  categories.set_kept(of(Category::kKept));
   categories.set_unknown(of(Category::kUnknown));
 }
 
@@ -202,9 +204,10 @@ std::string Summary(const Diagnosis& d) {
                         d.leak.found && d.leak.boundaries_are_steps ? "; but memory grows step by step." : ".");
   }
   const Frame where = RefusalSite(facts);
-  std::string tensor = facts.oom->layout != 0 ? Shape(facts.timeline->layouts[facts.oom->layout].shape,
-                                                      facts.timeline->layouts[facts.oom->layout].dtype)
-                                              : std::string("a buffer");
+  const bool shaped = facts.oom->layout != 0 && facts.timeline->layouts[facts.oom->layout].has_shape();
+  std::string tensor =
+      shaped ? Shape(facts.timeline->layouts[facts.oom->layout].shape, facts.timeline->layouts[facts.oom->layout].dtype)
+             : std::string("a buffer");
   return absl::StrCat("Out of memory ", During(PhaseName(facts.oom->phase)), " at ", ShortSite(where), ": ", tensor,
                       ", ", Bytes(facts.refused), ", did not fit.");
 }
@@ -224,6 +227,10 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end, d.facts.oom != nullptr);
   if (!d.facts.oom) LeaveOutWhatHasALimit(d.facts, d.leak);
   d.leak.with_graph = d.leak.with_graph || KeptByGraph(HolderOf(d.facts, d.leak));
+  for (const uint32_t i : LeakedTensors(d.facts, d.leak)) {
+    const Tensor& tensor = timeline.tensors[i];
+    d.facts.leaked[static_cast<int>(tensor.category)] += tensor.bytes;
+  }
   d.kept = FindKeptOutputs(d.facts);
   d.pattern = DecidePattern(d.facts, d.leak, d.kept);
   report::Report& report = d.report;
@@ -239,6 +246,13 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   FillLeak(d.facts, d.leak, *report.mutable_leak());
   if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
     report.mutable_leak()->set_holder(report.culprit().holder());
+    for (const std::string& other : OtherHoldersOf(d.facts, d.leak)) report.mutable_leak()->add_other_holders(other);
+    if (report.leak().other_holders_size() > 0) {
+      d.pattern.evidence.insert(
+          d.pattern.evidence.begin() + 1,
+          absl::StrCat("It is kept by ", absl::StrJoin(report.leak().other_holders(), ", and by "),
+                       " as well: the memory comes back when each of them lets go."));
+    }
   }
   report.set_summary(Summary(d));
 }

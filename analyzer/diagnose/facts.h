@@ -39,6 +39,7 @@ struct Facts {
   // from it, and empty_cache() does not give it back while the pool has an owner.
   int64_t private_idle = 0;
   int64_t category[kCategories] = {};  // bytes of `live`; adds up to device.tensors
+  int64_t leaked[kCategories] = {};    // of these, what a leak made: filled once it is known
   std::vector<std::string> notes;      // what the table could not make add up by itself
   bool processes_listed = false;       // NVML named the processes on the device
   // Bytes that PyTorch's allocator may reserve (set_per_process_memory_fraction), 0: no limit below the device's. Where

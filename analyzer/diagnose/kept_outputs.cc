@@ -24,26 +24,44 @@ int64_t BeginOfEvaluation(const Facts& facts) {
   return begin;
 }
 
-// When each batch of the evaluation began: births at the stack where its inputs arrive, else at the first stack that
-// allocates again and again what does not stay.
+// When each batch of the evaluation began: births of the statement where its inputs arrive, else of the first one that
+// allocates again and again what does not stay. What a statement makes with nothing else between is of one batch, as
+// the image and the label of `x, t = x.cuda(), t.cuda()` are.
+struct Births {
+  std::vector<int64_t> begins;  // of each batch
+  size_t tensors = 0;
+  size_t ended = 0;
+  size_t at_once = 0;  // of the batch in work
+  size_t most_at_once = 0;
+};
+
 std::vector<int64_t> Batches(const Timeline& t, int64_t begin, int64_t end) {
-  std::map<uint32_t, std::vector<int64_t>> births, inputs;
-  std::map<uint32_t, size_t> ended;
+  std::map<uint32_t, Births> all, inputs;
   std::vector<uint32_t> order;
+  uint32_t before = 0;
+  const auto add = [&](Births& births, const Tensor& tensor) {
+    const bool same_batch = tensor.stack == before && !births.begins.empty();
+    if (!same_batch) births.begins.push_back(tensor.born);
+    births.at_once = same_batch ? births.at_once + 1 : 1;
+    births.most_at_once = std::max(births.most_at_once, births.at_once);
+    ++births.tensors;
+    if (tensor.died <= end) ++births.ended;
+  };
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born < begin || tensor.device != t.device || tensor.stack == 0) continue;
     if (tensor.born > end) break;
-    std::vector<int64_t>& times = births[tensor.stack];
-    if (times.empty()) order.push_back(tensor.stack);
-    times.push_back(tensor.born);
-    if (tensor.died <= end) ++ended[tensor.stack];
-    if (tensor.category == Category::kInput) inputs[tensor.stack].push_back(tensor.born);
+    if (!all.contains(tensor.stack)) order.push_back(tensor.stack);
+    add(all[tensor.stack], tensor);
+    if (tensor.category == Category::kInput) add(inputs[tensor.stack], tensor);
+    before = tensor.stack;
   }
-  for (const auto& [stack, times] : inputs) {
-    if (times.size() >= kFewestBatches) return times;
+  for (const auto& [stack, births] : inputs) {
+    if (births.begins.size() >= kFewestBatches) return births.begins;
   }
   for (const uint32_t stack : order) {
-    if (births[stack].size() >= kFewestBatches && births[stack].size() <= ended[stack] + 1) return births[stack];
+    const Births& births = all[stack];
+    if (births.begins.size() >= kFewestBatches && births.tensors <= births.ended + births.most_at_once)
+      return births.begins;
   }
   return {};
 }

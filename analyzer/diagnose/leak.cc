@@ -5,12 +5,19 @@
 #include <cmath>
 #include <map>
 #include <unordered_map>
+#include <utility>
+
+#include "analyzer/attribute/batch_growth.h"
+#include "analyzer/diagnose/states.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
 
 // Three rises are the fewest that show a trend.
 constexpr int64_t kFewestBirths = 3;
+// Of parameters, with their gradients and states: a network that is grown a few times as planned is none.
+constexpr int64_t kFewestOwnedBirths = 6;
 // Few amounts show a trend only where they are alike, within a factor of two of their median.
 constexpr double kAlike = 2.0;
 // From so many on, batches of unequal length may leak unequal amounts, if they go on leaking as much: in the last third
@@ -40,6 +47,12 @@ struct Member {
   int64_t first;  // first and one past the last boundary at which it was alive
   int64_t last;
   uint32_t tensor;
+};
+
+// What one statement made and what still lived at a boundary.
+struct Statement {
+  std::vector<Member> members;
+  std::set<uint32_t> stacks;
 };
 
 std::vector<int64_t> Boundaries(const Timeline& timeline, int64_t until, bool& steps) {
@@ -163,9 +176,21 @@ class GroupTrend {
     tail_ = births_.size() - 1;
     while (tail_ > 0 && gaps[tail_ - 1] <= 3 * wide) --tail_;
     const int64_t count = static_cast<int64_t>(births_.size() - tail_);
-    if (count < kFewestBirths) return false;
+    if (count < (AreOwned() ? kFewestOwnedBirths : kFewestBirths)) return false;
     if (2 * wide > 3 * gap && GrowRarer()) return false;
     return AreAlike() || (count >= kManyBirths && GoOn());
+  }
+
+  // Whether most of what survives is a model's.
+  bool AreOwned() const {
+    int64_t owned = 0, all = 0;
+    for (const Member& member : members_) {
+      const Tensor& tensor = timeline_.tensors[member.tensor];
+      if (member.last <= last_) continue;
+      all += tensor.bytes;
+      if (IsParameterState(tensor.category) && tensor.category != Category::kSecondCopy) owned += tensor.bytes;
+    }
+    return 2 * owned > all;
   }
 
   bool AreAlike() const {
@@ -302,25 +327,18 @@ bool KeepsGraph(const Timeline& timeline, const Leak& leak) {
   }
   if (2 * with_grad < leak.total) return false;
   const Tensor& largest = timeline.tensors[leak.groups.front().example];
-  const bool scalar = largest.layout != 0 && timeline.layouts[largest.layout].shape.empty();
+  const Layout& layout = timeline.layouts[largest.layout];
+  const bool scalar = layout.has_shape() && layout.shape.empty();
   return scalar || (leak.groups.size() >= 3 && leak.tensors_per_boundary > 2.5);
 }
 
-bool InputsGrow(const Timeline& timeline, int64_t until) {
-  std::unordered_map<uint32_t, std::vector<int64_t>> sizes;
-  for (const Tensor& tensor : timeline.tensors) {
-    if (tensor.born > until) break;
-    if (tensor.category == Category::kInput && tensor.device == timeline.device)
-      sizes[tensor.stack].push_back(tensor.bytes);
-  }
-  return std::any_of(sizes.begin(), sizes.end(), [](const auto& entry) {
-    const std::vector<int64_t>& bytes = entry.second;
-    return bytes.size() >= static_cast<size_t>(kReplacedBoundaries) && bytes.back() > bytes[bytes.size() / 2] &&
-           bytes[bytes.size() / 2] > bytes.front();
-  });
-}
-
 }  // namespace
+
+std::set<uint32_t> Leak::stacks() const {
+  std::set<uint32_t> all;
+  for (const LeakGroup& group : groups) all.insert(group.stacks.begin(), group.stacks.end());
+  return all;
+}
 
 void SumUp(const Timeline& timeline, Leak& leak) {
   leak.bytes_per_boundary = leak.tensors_per_boundary = 0;
@@ -338,6 +356,17 @@ void SumUp(const Timeline& timeline, Leak& leak) {
   leak.with_graph = KeepsGraph(timeline, leak);
 }
 
+std::vector<uint32_t> LeakedTensors(const Facts& facts, const Leak& leak) {
+  const Timeline& t = *facts.timeline;
+  std::vector<uint32_t> leaked;
+  if (!leak.found || !leak.boundaries_are_steps || t.steps.empty()) return leaked;
+  const std::set<uint32_t> stacks = leak.stacks();
+  for (const uint32_t i : facts.live) {
+    if (t.tensors[i].born <= t.steps.back().end && stacks.contains(t.tensors[i].stack)) leaked.push_back(i);
+  }
+  return leaked;
+}
+
 Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
   Leak leak;
   const std::vector<int64_t> boundaries = Boundaries(timeline, until, leak.boundaries_are_steps);
@@ -346,24 +375,28 @@ Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
   const auto seen_at = [&](int64_t time) {
     return std::lower_bound(boundaries.begin(), boundaries.end(), time) - boundaries.begin();
   };
-  std::unordered_map<uint32_t, std::vector<Member>> groups;
+  const std::vector<uint32_t> statement_of = SameStatements(timeline);
+  std::unordered_map<uint32_t, Statement> statements;
   for (uint32_t i = 0; i < timeline.tensors.size(); ++i) {
     const Tensor& tensor = timeline.tensors[i];
     if (tensor.device != timeline.device || tensor.born > boundaries.back()) continue;
     const int64_t first = seen_at(tensor.born);
     const int64_t last = tensor.died == kNever ? count : seen_at(tensor.died);
-    if (first < last) groups[tensor.stack].push_back({first, last, i});
+    if (first >= last) continue;
+    Statement& statement = statements[statement_of[tensor.stack]];
+    statement.members.push_back({first, last, i});
+    statement.stacks.insert(tensor.stack);
   }
   // Where the batches grow, what the last one leaves behind grows as well, and no container is to blame.
-  const bool inputs_stay = !InputsGrow(timeline, until);
-  for (auto& [stack, members] : groups) {
+  const bool batch_stays = !BatchGrows(timeline, until);
+  for (auto& [stack, statement] : statements) {
     LeakGroup group;
-    group.stack = stack;
-    GroupTrend trend(timeline, std::move(members), count, died);
-    if (trend.Fit(group) || (inputs_stay && trend.FitReplaced(group))) leak.groups.push_back(group);
+    group.stacks.assign(statement.stacks.begin(), statement.stacks.end());
+    GroupTrend trend(timeline, std::move(statement.members), count, died);
+    if (trend.Fit(group) || (batch_stays && trend.FitReplaced(group))) leak.groups.push_back(group);
   }
   std::sort(leak.groups.begin(), leak.groups.end(), [](const LeakGroup& a, const LeakGroup& b) {
-    return a.total != b.total ? a.total > b.total : a.stack < b.stack;
+    return a.total != b.total ? a.total > b.total : a.stacks < b.stacks;
   });
   SumUp(timeline, leak);
   return leak;

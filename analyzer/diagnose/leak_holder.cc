@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view kGraph = "graph of ";
 constexpr std::string_view kRemark = "it uses ";  // of a view, after the place
+constexpr std::string_view kAlso = "also kept by ";
 
 struct Vote {
   int64_t bytes = 0;
@@ -24,6 +25,11 @@ struct Vote {
 
 // A name and the leaked tensors that it keeps.
 using Votes = std::map<std::string, Vote>;
+
+constexpr std::string_view kNameless = "a tensor of ";
+
+// Of what leaks, a share below 1 / this is not worth a change of its own.
+constexpr int64_t kWorthAChange = 10;
 
 std::string_view Expression(std::string_view name) { return name.substr(0, name.find(" (")); }
 
@@ -59,14 +65,35 @@ std::string SharedBeginning(const Votes& votes) {
   return std::string(shared);
 }
 
-std::string_view Where(std::string_view name) { return name.substr(Expression(name).size()); }
+// With the parentheses, without who else keeps the tensor.
+std::string Where(std::string_view name) {
+  std::string where(name.substr(Expression(name).size()));
+  const size_t also = where.find(kAlso);
+  if (also == std::string::npos) return where;
+  const size_t end = std::min(where.find("; ", also), where.size() - 1);
+  where.erase(also, end - also);
+  if (where == " ()") return "";
+  for (const std::string_view left : {"(; ", "; )", "; ; "}) {
+    const size_t at = where.find(left);
+    if (at != std::string::npos) where.replace(at, left.size(), left == "(; " ? "(" : left == "; )" ? ")" : "; ");
+  }
+  return where;
+}
+
+// Who else keeps the tensor, "" where nobody else is known.
+std::string Also(std::string_view name) {
+  const size_t also = name.find(kAlso);
+  if (also == std::string_view::npos) return "";
+  const size_t begin = also + kAlso.size();
+  return std::string(name.substr(begin, std::min(name.find("; ", begin), name.size() - 1) - begin));
+}
 
 // Where the container stands. What is said of single tensors (a view that keeps all of its storage) is left out, unless
 // it is said of each.
 std::string SharedWhere(const Votes& votes) {
-  const auto has_remark = [](const auto& vote) { return Where(vote.first).find(kRemark) != std::string_view::npos; };
+  const auto has_remark = [](const auto& vote) { return Where(vote.first).find(kRemark) != std::string::npos; };
   const auto without = std::find_if_not(votes.begin(), votes.end(), has_remark);
-  return std::string(Where(without == votes.end() ? votes.begin()->first : without->first));
+  return Where(without == votes.end() ? votes.begin()->first : without->first);
 }
 
 int64_t Sum(const Votes& votes) {
@@ -117,6 +144,84 @@ Containers OwnedByName(const Facts& facts, const std::set<uint32_t>& leaking) {
   return containers;
 }
 
+// Names of which one change lets go: of one container, or of the gradients of one model.
+std::string Keeper(const std::string& name) {
+  const std::string owner = GraphOwner(name.substr(0, name.find(", through ")));
+  const std::string_view expression = Expression(owner);
+  if (expression.ends_with(".grad")) return std::string(expression.substr(0, expression.find_first_of("[."))) + ".grad";
+  return Root(owner);
+}
+
+const Votes& Most(const Containers& containers) {
+  return std::max_element(containers.begin(), containers.end(),
+                          [](const auto& a, const auto& b) { return Sum(a.second) < Sum(b.second); })
+      ->second;
+}
+
+// The number in brackets at `at`, -1 where there is none.
+int64_t IndexAt(std::string_view expression, size_t at) {
+  if (at >= expression.size() || expression[at] != '[') return -1;
+  const size_t close = expression.find(']', at);
+  if (close == std::string_view::npos || close == at + 1) return -1;
+  int64_t index = 0;
+  for (const char c : expression.substr(at + 1, close - at - 1)) {
+    if (c < '0' || c > '9') return -1;
+    index = 10 * index + (c - '0');
+  }
+  return index;
+}
+
+// Several containers of a kind, one for each of a few objects (`net[0].weight.history[7]`, `net[2].bias.history[9]`):
+// where the innermost indices run further than those in which the names differ first, it is these that grow. Returns
+// the one with the most bytes, "" where what is outside grows.
+std::string GrowingInside(const Votes& votes, const std::string& shared) {
+  std::map<std::string, int64_t> inner;
+  int64_t first_inside = kNever, last_inside = 0, first_outside = kNever, last_outside = 0;
+  for (const auto& [name, vote] : votes) {
+    const std::string_view expression = Expression(name);
+    const size_t open = expression.rfind('[');
+    const int64_t inside = open == std::string_view::npos || open <= shared.size() || !expression.ends_with(']')
+                               ? -1
+                               : IndexAt(expression, open);
+    const int64_t outside = IndexAt(expression, shared.size());
+    if (inside < 0 || outside < 0) return "";
+    first_inside = std::min(first_inside, inside);
+    last_inside = std::max(last_inside, inside);
+    first_outside = std::min(first_outside, outside);
+    last_outside = std::max(last_outside, outside);
+    inner[std::string(expression.substr(0, open))] += vote.bytes;
+  }
+  if (last_inside - first_inside <= last_outside - first_outside) return "";
+  return std::max_element(inner.begin(), inner.end(), [](const auto& a, const auto& b) { return a.second < b.second; })
+      ->first;
+}
+
+std::string NameOf(const Votes& votes) {
+  const std::string& name = votes.begin()->first;
+  if (votes.size() == 1) return Container(std::string(Expression(name)).append(Where(name)));
+  const std::string shared = SharedBeginning(votes);
+  const std::string inside = GrowingInside(votes, shared);
+  return absl::StrCat(inside.empty() ? shared : inside, SharedWhere(votes));
+}
+
+// The Python names of what leaks, by the container that they start with.
+Containers HoldersOf(const Facts& facts, const Leak& leak) {
+  const Timeline& t = *facts.timeline;
+  const int64_t last_boundary = t.steps.empty() ? facts.moment : t.steps.back().end;
+  const std::set<uint32_t> leaking = leak.stacks();
+  Containers containers;
+  const auto vote = [&](const Tensor& tensor) {
+    // One of the step in work has a name too, the local variable that is about to let it go.
+    if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) return;
+    AddVote(tensor.holder.str(), tensor, containers);
+  };
+  for (const uint32_t i : facts.live) vote(t.tensors[i]);
+  // Of a tensor that a larger one replaces, an earlier one was named where the search ran before the end.
+  if (containers.empty() && leak.replaced) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
+  if (!leak.replaced) std::erase_if(containers, [](const auto& entry) { return IsLoneVariable(entry.second); });
+  return containers.empty() ? OwnedByName(facts, leaking) : containers;
+}
+
 bool FillsToALimit(const Facts& facts, const LeakGroup& group, const std::string& holder) {
   int64_t limit = 0;
   for (const std::string_view word : {"maxlen=", "maxsize="}) {
@@ -131,28 +236,33 @@ bool FillsToALimit(const Facts& facts, const LeakGroup& group, const std::string
 }  // namespace
 
 std::string HolderOf(const Facts& facts, const Leak& leak) {
-  const Timeline& t = *facts.timeline;
-  const int64_t last_boundary = t.steps.empty() ? facts.moment : t.steps.back().end;
-  std::set<uint32_t> leaking;
-  for (const LeakGroup& group : leak.groups) leaking.insert(group.stack);
-  Containers containers;
-  const auto vote = [&](const Tensor& tensor) {
-    // One of the step in work has a name too, the local variable that is about to let it go.
-    if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) return;
-    AddVote(tensor.holder.str(), tensor, containers);
+  const Containers containers = HoldersOf(facts, leak);
+  return containers.empty() ? "" : NameOf(Most(containers));
+}
+
+std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak) {
+  const Containers containers = HoldersOf(facts, leak);
+  std::vector<std::string> others;
+  if (containers.empty()) return others;
+  const Votes& most = Most(containers);
+  int64_t all = 0;
+  for (const auto& [root, votes] : containers) all += Sum(votes);
+  std::set<std::string> seen = {Keeper(most.begin()->first)};
+  const auto add = [&](const std::string& name) {
+    const bool named = !GraphOwner(name).starts_with(kNameless);
+    if (named && seen.insert(Keeper(name)).second) others.push_back(name);
   };
-  for (const uint32_t i : facts.live) vote(t.tensors[i]);
-  // Of a tensor that a larger one replaces, an earlier one was named where the search ran before the end.
-  if (containers.empty() && leak.replaced) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
-  if (!leak.replaced) std::erase_if(containers, [](const auto& entry) { return IsLoneVariable(entry.second); });
-  if (containers.empty()) containers = OwnedByName(facts, leaking);
-  if (containers.empty()) return "";
-  const Votes& most = std::max_element(containers.begin(), containers.end(), [](const auto& a, const auto& b) {
-                        return Sum(a.second) < Sum(b.second);
-                      })->second;
-  const std::string& name = most.begin()->first;
-  if (most.size() == 1) return Container(name);
-  return SharedBeginning(most).append(SharedWhere(most));
+  for (const auto& [name, vote] : most) {
+    const std::string also = Also(name);
+    const size_t end = std::min(also.find(", through "), also.size());
+    if (!also.empty()) add(Container(also.substr(0, end)).append(also.substr(end)));
+  }
+  for (const auto& [root, votes] : containers) {
+    int64_t tensors = 0;
+    for (const auto& [name, vote] : votes) tensors += vote.tensors;
+    if (tensors > 1 && kWorthAChange * Sum(votes) >= all) add(NameOf(votes));
+  }
+  return others;
 }
 
 void LeaveOutWhatHasALimit(const Facts& facts, Leak& leak) {

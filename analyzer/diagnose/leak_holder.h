@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "analyzer/diagnose/facts.h"
 #include "analyzer/diagnose/leak.h"
@@ -14,6 +15,10 @@ namespace oomtrace {
 // The name without what tells one leaked tensor from the next: `snapshots[3].fc.weight` and `snapshots[4].fc.bias` are
 // kept by `snapshots`. "" where no leaked tensor has a name.
 std::string HolderOf(const Facts& facts, const Leak& leak);
+
+// Who else has to let go before the memory comes back: a second name of the same tensors, or of a tenth and more of
+// what leaks.
+std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak);
 
 // Takes out the groups whose holder has a limit of its own (deque(maxlen=...), lru_cache(maxsize=...)) that it reaches
 // before the device is full: growth until then is no leak. Each addition of a leak counts as one entry.

@@ -129,6 +129,47 @@ TEST(LeakHolder, OfParametersOfNoModuleIsTheOptimizer) {
   EXPECT_EQ(Diagnose(run.timeline()).report.leak().holder(), "Adam.param_groups");
 }
 
+TEST(LeakHolder, WhoKeepsTheSameTensorsIsNamedToo) {
+  TrainingRun run;
+  std::vector<uint32_t> kept;
+  for (int step = 0; step < 9; ++step) {
+    run.Iteration([&] { kept.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB)); });
+  }
+  for (int i = 0; i < 8; ++i) {
+    const std::string index = "[" + std::to_string(i) + "]";
+    run.raw().tensors[kept[static_cast<size_t>(i)]].holder =
+        "graph of skipped" + index + " (a scalar; also kept by errors" + index + ", through a traceback)";
+  }
+  const report::Leak leak = Diagnose(run.timeline()).report.leak();
+  EXPECT_EQ(leak.holder(), "graph of skipped (a scalar)");
+  ASSERT_EQ(leak.other_holders_size(), 1);
+  EXPECT_EQ(leak.other_holders(0), "errors, through a traceback");
+}
+
+TEST(LeakHolder, TwoContainersOfWhatLeaksAreBothNamed) {
+  TrainingRun run;
+  std::vector<uint32_t> kept;
+  for (int step = 0; step < 12; ++step) {
+    run.Iteration([&] { kept.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB)); });
+  }
+  for (size_t i = 0; i < 8; ++i) {
+    run.raw().tensors[kept[i]].holder = (i < 5 ? "train_log[" : "Board.images[") + std::to_string(i) + "]" +
+                                        (i < 5 ? " (local of main(), a.py:3)" : "");
+  }
+  const report::Leak leak = Diagnose(run.timeline()).report.leak();
+  EXPECT_EQ(leak.holder(), "train_log (local of main(), a.py:3)");
+  ASSERT_EQ(leak.other_holders_size(), 1);
+  EXPECT_EQ(leak.other_holders(0), "Board.images");
+}
+
+// A list on each of a few objects: the lists grow, the objects do not.
+TEST(LeakHolder, OfListsOnAFewObjectsTheListIsNamed) {
+  EXPECT_EQ(HolderFor({"Net[0].weight.history[0]", "Net[0].weight.history[40]", "Net[2].bias.history[20]",
+                       "Net[0].weight.history[81]"}),
+            "Net[0].weight.history");
+  EXPECT_EQ(HolderFor({"records[0].losses[0]", "records[20].losses[1]", "records[41].losses[0]"}), "records");
+}
+
 TEST(LeakHolder, IsEmptyWhereNobodyLooked) { EXPECT_EQ(HolderFor({"", "", "", ""}), ""); }
 
 }  // namespace

@@ -182,6 +182,49 @@ TEST(Leak, ATensorReplacedByALargerOneEachStepGrows) {
   EXPECT_NEAR(leak.bytes_per_boundary, 4 << 20, 1 << 12);
 }
 
+// Made between the steps and replaced in the next gap, as data on the device would be.
+TEST(Leak, ABankIsNoBatchThatGrows) {
+  TrainingRun run;
+  uint32_t bank = run.Allocate("train.py", 12, {1, 1000}, 4 << 20, Category::kUnknown);
+  for (int step = 2; step < 40; ++step) {
+    run.Iteration();
+    const uint32_t longer = run.Allocate("train.py", 12, {step, 1000}, step * (int64_t{4} << 20), Category::kUnknown);
+    run.Free(bank);
+    bank = longer;
+  }
+  const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
+  ASSERT_TRUE(leak.found);
+  EXPECT_TRUE(leak.replaced);
+}
+
+TEST(Leak, WhatTheModelLeavesBehindOfEverLargerBatchesIsNone) {
+  TrainingRun run;
+  uint32_t output = 0;
+  for (int step = 2; step < 40; ++step) {
+    run.Iteration([&] {
+      const uint32_t larger = run.Keep("model.py", 12, {step, 1000}, step * (int64_t{4} << 20));
+      if (output != 0) run.Free(output);
+      output = larger;
+      run.raw().tensors[larger].phase = PhaseKind::kForward;
+      run.raw().stacks[run.raw().tensors[larger].stack].module = 7;
+    });
+  }
+  EXPECT_FALSE(FindLeak(run.timeline(), run.now(), /*died=*/true).found);
+}
+
+// A network may be grown a few times; what goes on is a leak all the same.
+TEST(Leak, ParametersAddedAFewTimesAsPlannedAreNone) {
+  for (const int additions : {4, 12}) {
+    TrainingRun run;
+    for (int step = 0; step < 10 * (additions + 1); ++step) {
+      run.Iteration([&] {
+        if (step % 10 == 0 && step > 0) run.Allocate("train.py", 31, {64, 1000}, 8 * kMiB, Category::kParameter);
+      });
+    }
+    EXPECT_EQ(FindLeak(run.timeline(), run.now(), /*died=*/false).found, additions == 12) << additions;
+  }
+}
+
 // The allocator hands out what it has: a block may be larger than the tensor, and the next one smaller again.
 TEST(Leak, ATensorReplacedByALargerOneGrowsThoughItsBlocksDoNotAlways) {
   TrainingRun run;

@@ -1,4 +1,5 @@
-// What a late one-off made: tensors alive at the death whose lines had not run while training was stable.
+// What a late one-off made: tensors alive at the death whose lines had not run while training was stable, until a few
+// steps before.
 #pragma once
 
 #include <cstdint>

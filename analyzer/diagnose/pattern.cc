@@ -116,9 +116,8 @@ void AddKept(const Facts& facts, const KeptOutputs& kept, Pattern& p) {
   const Timeline& t = *facts.timeline;
   const Tensor& example = t.tensors[kept.example];
   p.evidence.push_back(absl::StrCat("The evaluation kept ", Count(kept.count, "tensor"), " like ",
-                                    Shape(t.layouts[example.layout].shape, t.layouts[example.layout].dtype),
-                                    " on the GPU, ", Bytes(kept.per_batch),
-                                    " more with each batch: ", Bytes(kept.bytes), " so far.",
+                                    Described(t.layouts[example.layout], example.bytes), " on the GPU, ",
+                                    Bytes(kept.per_batch), " more with each batch: ", Bytes(kept.bytes), " so far.",
                                     kept.joining ? " It died joining them, which needs as much again." : ""));
 }
 
@@ -279,9 +278,11 @@ Outlier CompareWithEarlierBatches(const Facts& facts) {
     if (tensor.category == Category::kInput && tensor.bytes > input.bytes &&
         tensor.bytes > before[tensor.stack].bytes) {
       input = {tensor.bytes, tensor.layout};
-      outlier.input = absl::StrCat(Shape(t.layouts[tensor.layout].shape, t.layouts[tensor.layout].dtype), " at ",
-                                   ShortSite(SiteOf(t, tensor.stack)));
-      outlier.input_before = Shape(t.layouts[before[tensor.stack].layout].shape, "");
+      outlier.input =
+          absl::StrCat(Described(t.layouts[tensor.layout], tensor.bytes), " at ", ShortSite(SiteOf(t, tensor.stack)));
+      const Layout& layout_before = t.layouts[before[tensor.stack].layout];
+      outlier.input_before =
+          layout_before.has_shape() ? Shape(layout_before.shape, "") : Bytes(before[tensor.stack].bytes);
     }
   }
   if (before.contains(facts.oom->stack) && facts.oom->layout != 0) {

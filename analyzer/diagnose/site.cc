@@ -20,7 +20,7 @@ Frame CallOfModel(const Timeline& timeline, uint32_t stack) {
   });
   if (outermost == frames.rend()) return SiteOf(timeline, stack);
   for (auto frame = outermost.base(); frame != frames.end(); ++frame) {
-    if (*frame < timeline.frames.size() && IsUserFile(timeline.frames[*frame].file)) return timeline.frames[*frame];
+    if (*frame < timeline.frames.size() && IsUserFrame(timeline.frames[*frame])) return timeline.frames[*frame];
   }
   return SiteOf(timeline, stack);
 }

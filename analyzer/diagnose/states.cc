@@ -32,11 +32,12 @@ double StatePerParameterByte(const std::string& type, const std::string& options
 States CompleteStates(const Facts& facts) {
   const Timeline& t = *facts.timeline;
   States states;
-  int64_t live_gradients = 0;
+  int64_t live_gradients = 0, trainable = 0;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
     if (tensor.category == Category::kParameter || tensor.category == Category::kSecondCopy) {
       states.parameters += tensor.bytes;
+      trainable += tensor.category == Category::kParameter ? tensor.bytes : 0;
       states.largest_parameter = std::max(states.largest_parameter, tensor.bytes);
     } else if (tensor.category == Category::kGradient) {
       live_gradients += tensor.bytes;
@@ -44,6 +45,10 @@ States CompleteStates(const Facts& facts) {
       states.optimizer += tensor.bytes;
     }
   }
+  const auto leaked = [&](Category category) { return facts.leaked[static_cast<int>(category)]; };
+  states.parameters -= leaked(Category::kParameter) + leaked(Category::kSecondCopy);
+  live_gradients -= leaked(Category::kGradient);
+  states.optimizer -= leaked(Category::kOptimizerState);
   int64_t trained = 0;
   double state = 0;
   std::set<uint64_t> seen;
@@ -59,6 +64,8 @@ States CompleteStates(const Facts& facts) {
     state = 2.0 * static_cast<double>(trained);
     states.optimizer_type = "AdamW";
   }
+  // Optimizers that train the same parameters, as one made anew for each epoch does, share the gradients.
+  if (trainable > 0) trained = std::min(trained, trainable);
   states.gradients = std::max(live_gradients, trained);
   // A step whose state was only half born (it died in the middle of the first one) counts as not reached.
   const bool reached = facts.steps > std::max<int64_t>(facts.state_step, 0);

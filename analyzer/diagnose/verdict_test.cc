@@ -44,6 +44,21 @@ TEST(KeptOutputs, AnEvaluationThatKeepsItsOutputsIsNamedWithTheirHolder) {
   EXPECT_EQ(d.report.culprit().holder(), "preds[3]");
 }
 
+// x, t = x.cuda(), t.cuda()
+TEST(KeptOutputs, ImageAndLabelOfOneLineAreOneBatch) {
+  TrainingRun run;
+  for (int i = 0; i < 3; ++i) run.Iteration();
+  run.EnterPhase(PhaseKind::kEvaluation);
+  for (int batch = 0; batch < 40; ++batch) {
+    const uint32_t image = run.Allocate("train.py", 40, {16, 1024}, 128 << 10, Category::kInput);
+    run.Free(image);
+    run.Free(run.Allocate("train.py", 40, {16}, 512, Category::kInput));
+    run.Allocate("model.py", 210, {16, 1000}, 250 * kMiB, Category::kTemporary);
+  }
+  run.Die("model.py", 210, {16, 1000}, 250 * kMiB);
+  EXPECT_TRUE(Diagnose(run.timeline()).kept.found);
+}
+
 TEST(KeptOutputs, LayersOfOneBatchAreNone) {
   TrainingRun run;
   for (int i = 0; i < 3; ++i) run.Iteration();
@@ -97,6 +112,22 @@ TEST(LateAllocation, TheCulpritIsWhatIsNew) {
   ASSERT_EQ(d.report.pattern(), "late_allocation");
   EXPECT_EQ(d.report.culprit().line(), 60);
   EXPECT_EQ(d.report.causes(0).id(), "late_allocation");
+}
+
+// What runs in every step since the first is not new, though nothing of it was there when the first one ended.
+TEST(LateAllocation, WhatRanInEachStepIsNotNew) {
+  TrainingRun::Sizes sizes;
+  sizes.total = 5 * kGiB;
+  TrainingRun run(sizes);
+  for (int step = 0; step < 10; ++step) {
+    run.Iteration();
+    run.Free(run.Allocate("train.py", 60, {64, 1024}, 256 << 10, Category::kUnknown));
+  }
+  run.Allocate("train.py", 60, {700 * 1024, 1024}, 2800 * kMiB, Category::kUnknown);
+  run.Die("model.py", 102, {16, 1024, 768}, 400 * kMiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  for (const std::string& sentence : d.report.evidence())
+    EXPECT_FALSE(absl::StrContains(sentence, "train.py:60, which had not run before")) << sentence;
 }
 
 TEST(Culprit, BytesAreTheTensorsOwn) {

@@ -23,6 +23,10 @@ std::string Shape(const std::vector<int64_t>& shape, const std::string& dtype) {
   return absl::StrCat("(", absl::StrJoin(shape, ", "), shape.size() == 1 ? ",)" : ")", dtype.empty() ? "" : " ", dtype);
 }
 
+std::string Described(const Layout& layout, int64_t bytes) {
+  return layout.has_shape() ? Shape(layout.shape, layout.dtype) : absl::StrCat("one of ", Bytes(bytes));
+}
+
 std::string Percent(double share) {
   const int decimals = share != 0 && share < 0.0095 ? 1 : 0;
   return absl::StrFormat("%.*f %%", decimals, share * 100);

@@ -176,9 +176,10 @@ class Text {
     if (!causes.empty()) page_.Paragraph("  Causes: ", absl::StrJoin(causes, "; "));
     const report::Leak& leak = r_.leak();
     if (leak.bytes_per_step() > 0 && leak.steps_to_oom() > 0) {
-      page_.Paragraph(
-          "  ", absl::StrCat("What grows: ", Shape(ToVector(leak.shape()), leak.dtype()), " made at ", leak.site(),
-                             leak.holder().empty() ? "" : absl::StrCat(", kept by ", leak.holder()), "."));
+      const std::string what =
+          leak.dtype().empty() ? Bytes(r_.culprit().bytes()) : Shape(ToVector(leak.shape()), leak.dtype());
+      page_.Paragraph("  ", absl::StrCat("What grows: ", what, " made at ", leak.site(),
+                                         leak.holder().empty() ? "" : absl::StrCat(", kept by ", leak.holder()), "."));
       page_.Paragraph("  ", page_.Bad(absl::StrCat("At this rate it runs out of memory after ",
                                                    Count(leak.steps_to_oom(), "more step"), ".")));
     }
@@ -289,7 +290,8 @@ class Text {
   static std::string Moment(int64_t ns) { return absl::StrFormat("%.1f ms", static_cast<double>(ns) / 1e6); }
 
   static std::string Life(const report::TensorTime& tensor) {
-    std::string text = absl::StrCat(Bytes(tensor.bytes()), " ", Shape(ToVector(tensor.shape()), tensor.dtype()));
+    std::string text = Bytes(tensor.bytes());
+    if (!tensor.dtype().empty()) absl::StrAppend(&text, " ", Shape(ToVector(tensor.shape()), tensor.dtype()));
     if (!tensor.name().empty()) absl::StrAppend(&text, ", ", tensor.name());
     absl::StrAppend(&text, ": allocated ", Moment(tensor.allocated_ns()), ", used ", Moment(tensor.first_use_ns()),
                     " to ", Moment(tensor.last_use_ns()), ", last in ",

@@ -23,6 +23,8 @@ std::vector<typename Map::key_type> SortedKeys(const Map& map) {
   return keys;
 }
 
+constexpr int32_t kResizedStorage = -1;  // proto/trace.proto, Layout
+
 int64_t LayoutBytes(const trace::Layout& layout) {
   // The refused tensor may be absurdly large; what does not fit 64 bits is held at their end.
   double bits = static_cast<double>(DtypeBits(layout.dtype()));
@@ -146,9 +148,13 @@ void Interned::AddLayouts(const Tables& tables, Timeline* timeline) {
     if (id == 0) continue;
     const trace::Layout& from = tables.layouts.at(id);
     oomtrace::Layout layout;
-    layout.shape.assign(from.size().begin(), from.size().end());
-    layout.dtype = DtypeName(from.dtype());
-    layout.bytes = LayoutBytes(from);
+    if (from.dtype() == kResizedStorage) {
+      layout.bytes = from.size_size() > 0 ? std::max<int64_t>(0, from.size(0)) : 0;
+    } else {
+      layout.shape.assign(from.size().begin(), from.size().end());
+      layout.dtype = DtypeName(from.dtype());
+      layout.bytes = LayoutBytes(from);
+    }
     layouts_[id] = static_cast<uint32_t>(timeline->layouts.size());
     timeline->layouts.push_back(std::move(layout));
   }

@@ -22,6 +22,8 @@ const char* CategoryName(Category category) {
       return "second_copy";
     case Category::kKvCache:
       return "kv_cache";
+    case Category::kKept:
+      return "kept";
     case Category::kUnknown:
       return "unknown";
   }

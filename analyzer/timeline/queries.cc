@@ -27,6 +27,29 @@ bool IsInductorName(std::string_view folder, std::string_view name) {
                      [](char c) { return (c >= 'a' && c <= 'z') || (c >= '2' && c <= '7'); });
 }
 
+// Code from text that a library made: import machinery, torch.fx, attrs, decorator, beartype, SymPy, NumPy, our own;
+// and the methods that dataclasses give a class. Other code from text is the user's: python -c, a cell, exec().
+bool IsGeneratedCode(const Frame& frame) {
+  constexpr std::string_view kLibraries[] = {"<frozen ",       "<eval_with_key>", "<attrs ", "<decorator-gen",
+                                             "<@beartype",     "<lambdifygen",    "<__",     "<oomtrace>",
+                                             "<torch_package", "<torch."};
+  return std::any_of(std::begin(kLibraries), std::end(kLibraries),
+                     [&](std::string_view library) { return frame.file.starts_with(library); }) ||
+         absl::StartsWith(frame.function, "__create_fn__.");
+}
+
+// "<ipython-input-12-0a1b>" and "<ipython-input-13-0a1b>" are one cell, run twice. Files keep their names.
+std::string WithoutNumbers(const std::string& file) {
+  if (file.empty() || file.front() != '<') return file;
+  std::string same;
+  for (const char c : file) {
+    const bool digit = c >= '0' && c <= '9';
+    if (!digit) same += c;
+    if (digit && (same.empty() || same.back() != '#')) same += '#';
+  }
+  return same;
+}
+
 bool IsTorchFile(const std::string& file) {
   return absl::StartsWith(file, "<") || Has(file, "-packages/torch/") || Has(file, "-packages/triton/") ||
          IsInductorFile(file);
@@ -220,8 +243,9 @@ bool IsInductorFile(const std::string& file) {
   return IsInductorName(path.substr(folder, name - folder), path.substr(name + 1));
 }
 
-bool IsUserFile(const std::string& file) {
-  if (file.empty() || file.front() == '<') return false;
+bool IsUserFrame(const Frame& frame) {
+  const std::string& file = frame.file;
+  if (file.empty() || (file.front() == '<' && IsGeneratedCode(frame))) return false;
   if (Has(file, "/site-packages/") || Has(file, "/dist-packages/") || Has(file, "/lib/python3.")) return false;
   if (IsInductorFile(file)) return false;
   // torchrun, accelerate and the like: scripts of an environment bear no suffix.
@@ -231,7 +255,7 @@ bool IsUserFile(const std::string& file) {
 const Frame* UserFrame(const Timeline& timeline, uint32_t stack) {
   const std::vector<uint32_t>& frames = timeline.stacks[stack].frames;
   for (const uint32_t frame : frames) {
-    if (IsUserFile(timeline.frames[frame].file)) return &timeline.frames[frame];
+    if (IsUserFrame(timeline.frames[frame])) return &timeline.frames[frame];
   }
   for (const uint32_t frame : frames) {
     if (!IsTorchFile(timeline.frames[frame].file)) return &timeline.frames[frame];
@@ -264,6 +288,26 @@ std::vector<bool> GraphKeepingStacks(const Timeline& timeline) {
   for (const Stack& stack : timeline.stacks) {
     stacks.push_back(
         std::any_of(stack.frames.begin(), stack.frames.end(), [&](uint32_t frame) { return frames[frame]; }));
+  }
+  return stacks;
+}
+
+std::vector<uint32_t> SameStatements(const Timeline& timeline) {
+  absl::flat_hash_map<std::string, uint32_t> of_text;
+  std::vector<uint32_t> frames;
+  for (size_t i = 0; i < timeline.frames.size(); ++i) {
+    const Frame& frame = timeline.frames[i];
+    const std::string text = absl::StrCat(WithoutNumbers(frame.file), "\n", frame.function, "\n", frame.line);
+    frames.push_back(of_text.try_emplace(text, static_cast<uint32_t>(i)).first->second);
+  }
+  const ModulePaths paths(timeline);
+  absl::flat_hash_map<std::pair<std::vector<uint32_t>, std::string>, uint32_t> of_frames;
+  std::vector<uint32_t> stacks;
+  for (size_t i = 0; i < timeline.stacks.size(); ++i) {
+    std::vector<uint32_t> same;
+    for (const uint32_t frame : timeline.stacks[i].frames) same.push_back(frames[frame]);
+    std::pair key(std::move(same), paths.Path(timeline.stacks[i].module));
+    stacks.push_back(of_frames.try_emplace(std::move(key), static_cast<uint32_t>(i)).first->second);
   }
   return stacks;
 }

@@ -21,8 +21,9 @@ int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time);
 bool IsInductorFile(const std::string& file);
 
 // Whether a frame is the user's own: not of an installed package, the standard library, generated code or a script of
-// an environment. "/home/me/train.py": yes. ".../site-packages/torch/nn/functional.py": no.
-bool IsUserFile(const std::string& file);
+// an environment. "/home/me/train.py", "<ipython-input-5-0a1b>", "<string>" of python -c: yes.
+// ".../site-packages/torch/nn/functional.py", "<frozen runpy>": no.
+bool IsUserFrame(const Frame& frame);
 
 // The frame of `stack` to show: the innermost of the user; else the innermost outside torch; else the innermost.
 // Null for a stack without frames.
@@ -39,6 +40,10 @@ std::vector<bool> GraphKeepingStacks(const Timeline& timeline);
 
 // Whether `frame` runs a function of this name, qualified (Python 3.11 on) or not.
 bool IsFunction(const Frame& frame, const char* name);
+
+// For each stack, the first of those that are the same statements: equal frames below modules of the same path. Cells
+// of a notebook and other code from text count as the same file whatever number its name has.
+std::vector<uint32_t> SameStatements(const Timeline& timeline);
 
 // "train.py:41", "" for null.
 std::string Site(const Frame* frame);

@@ -36,6 +36,28 @@ TEST(UserFrameTest, TheInnermostOfTheUsersOwn) {
       "/src/bin/train.py");
 }
 
+TEST(UserFrameTest, CodeFromTextIsTheUsersUnlessALibraryMadeIt) {
+  const std::string torch = "/v/site-packages/torch/nn/modules/linear.py";
+  EXPECT_EQ(FileShown({torch, "<string>"}), "<string>");
+  EXPECT_EQ(FileShown({torch, "<ipython-input-5-0a1b>", "/src/notebook.py"}), "<ipython-input-5-0a1b>");
+  EXPECT_EQ(FileShown({"<attrs generated init Config>", "/src/train.py"}), "/src/train.py");
+  EXPECT_EQ(FileShown({torch, "<frozen runpy>", "/src/train.py", "<frozen runpy>"}), "/src/train.py");
+  Timeline timeline = WithStack({"<string>", "/src/train.py"});
+  timeline.frames[0].function = "__create_fn__.<locals>.__init__";
+  EXPECT_EQ(UserFrame(timeline, 1)->file, "/src/train.py");
+}
+
+TEST(SameStatementsTest, ACellThatRunsAgainIsTheSame) {
+  Timeline timeline = WithStack({"<ipython-input-5-ab1>", "/src/run7.py"});
+  for (const char* file : {"<ipython-input-6-ab1>", "<ipython-input-7-cd2>"}) {
+    timeline.frames.push_back({file, "f", 1});
+    timeline.stacks.push_back({{static_cast<uint32_t>(timeline.frames.size()) - 1, 1}, 0, 0});
+  }
+  timeline.frames.push_back({"/src/run8.py", "f", 1});
+  timeline.stacks.push_back({{0, 4}, 0, 0});
+  EXPECT_THAT(SameStatements(timeline), ElementsAre(0, 1, 1, 3, 4));
+}
+
 TEST(UserFrameTest, ElseTheInnermostOutsideTorch) {
   EXPECT_EQ(FileShown({"/v/site-packages/torch/nn/functional.py", "/v/site-packages/transformers/trainer.py"}),
             "/v/site-packages/transformers/trainer.py");

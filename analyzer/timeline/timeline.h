@@ -35,8 +35,10 @@ struct Stack {
 // Shape and element type asked of a tensor factory.
 struct Layout {
   std::vector<int64_t> shape;
-  std::string dtype;  // "bfloat16"
+  std::string dtype;  // "bfloat16"; "" where only the bytes are known: a storage that was resized
   int64_t bytes = 0;  // product of the shape times the element size
+
+  bool has_shape() const { return !dtype.empty(); }
 };
 
 enum class Category : uint8_t {
@@ -49,9 +51,10 @@ enum class Category : uint8_t {
   kWorkspace,
   kSecondCopy,  // of a model's weights: a moving average, a teacher, a snapshot
   kKvCache,
+  kKept,  // made in training, and still held steps later, though no model and no graph needs it
   kUnknown
 };
-inline constexpr int kCategories = 10;
+inline constexpr int kCategories = 11;
 const char* CategoryName(Category category);  // "optimizer_state"
 
 enum class PhaseKind : uint8_t { kSetUp, kForward, kBackward, kOptimizerStep, kEvaluation, kBetweenSteps };

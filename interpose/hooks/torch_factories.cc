@@ -61,12 +61,12 @@ _ZN2at6detail21empty_strided_genericEN3c108ArrayRefIlEES3_PNS1_9AllocatorENS1_14
   return Real<EmptyStrided>(HookId::kEmptyStridedGeneric, caller)(size, stride, allocator, keys, dtype);
 }
 
-// A storage that is resized has bytes and no shape.
+// A storage that is resized has bytes; the tensor's shape and type are not known here.
 OOMTRACE_EXPORT void _ZN2at6native17resize_bytes_cudaEPN3c1011StorageImplEm(void* storage, size_t bytes) {
   const void* caller = __builtin_return_address(0);
   const int64_t size = static_cast<int64_t>(bytes);
-  constexpr int8_t kByte = 0;  // c10::ScalarType::Byte
-  FactoryScope scope(&thread_scopes.factory, Contiguous({&size, 1}, kByte));
+  constexpr int8_t kNoType = -1;  // proto/trace.proto, Layout
+  FactoryScope scope(&thread_scopes.factory, Contiguous({&size, 1}, kNoType));
   using Resize = void(void*, size_t);
   Real<Resize>(HookId::kResizeBytes, caller)(storage, bytes);
 }

@@ -9,6 +9,7 @@ taken. PyTorch before 2.11 or so does not show it: there, what has a Python obje
 GRAPH_NODES = 40000  # visited in all: about 4 microseconds each
 ROOTS_ALIKE = 32  # of tensors of one shape made by one operator, the oldest and the newest
 
+SUMMANDS = 8  # a loss of one step may have a few
 NODES_FOR_ITSELF, AGAIN = 256, 3  # nodes looked at, nodes of the tensor's own kind among them
 
 
@@ -33,6 +34,15 @@ def saved_by(node, memo):
     return [data for data in found if data is not None]
 
 
+def leaf_of(node):
+    """The tensor at the end of a graph, and its gradient: data of which gradients were asked has no other owner."""
+    try:
+        leaf = node.variable
+        return [leaf] if leaf.grad is None else [leaf, leaf.grad]
+    except Exception:
+        return []
+
+
 def contains_itself(node):
     """Whether the tensor is made of earlier values of its own: a running total, a state carried from step to step."""
     waiting, seen, again = [node], [], 0
@@ -49,8 +59,22 @@ def contains_itself(node):
     return again > AGAIN
 
 
+def accumulates(node):
+    """Whether the tensor is a sum that each step adds to: total = total + loss, mean = 0.9 * mean + 0.1 * loss."""
+    kind = type(node)
+    for _ in range(SUMMANDS):
+        near = [following for following, _ in node.next_functions if following is not None]
+        far = [following for other in near for following, _ in other.next_functions if following is not None]
+        node = next((each for each in near + far if type(each) is kind), None)
+        if node is None:
+            return False
+    return True
+
+
 def graph_roots(tensors):
-    """(tensor, node) of tensors with a graph, a few of each kind, in the order in which they claim what graphs keep.
+    """(tensor, node, its number) of tensors with a graph, a few of each kind.
+
+    In the order in which they claim what graphs keep.
 
     Where one graph contains another, the inner one is older: what hangs from it is said to hang from it. What is made
     of its own past comes first: a loss computed from it keeps the same tensors, but only until the next loss.
@@ -72,32 +96,46 @@ def graph_roots(tensors):
         few = group if len(group) <= ROOTS_ALIKE else group[: ROOTS_ALIKE // 2] + group[-ROOTS_ALIKE // 2 :]
         chosen += [(later, number, tensor, node) for number, tensor, node in few]
     chosen.sort(key=lambda item: item[:2])
-    return [(tensor, node) for _, _, tensor, node in chosen]
+    return [(tensor, node, number) for _, number, tensor, node in chosen]
 
 
 class Graphs:
-    """kept: storage address -> the tensor whose graph keeps it; nodes: id of a node, or of what it packed -> it."""
+    """kept: storage address -> the tensor whose graph keeps it; nodes: id of a node, or of what it packed -> it.
+
+    containing: id of a tensor -> places in `roots` of lasting ones whose graphs run into its own.
+    """
 
     def __init__(self, tensors, deadline):
         self.kept, self.nodes, self.alive = {}, {}, []  # alive: a node's object is new each time none is left
+        self.roots, self.containing, self.lasting = [], {}, False
         memo = {}
         roots = graph_roots(tensors)
-        for number, (tensor, node) in enumerate(roots):
+        newest = max((number for _, _, number in roots), default=0)
+        for place, (tensor, node, number) in enumerate(roots):
             if deadline.passed():
                 break
-            share = (GRAPH_NODES - len(self.alive)) // (len(roots) - number)
+            self.roots.append(tensor)
+            # What the step in work made goes with it.
+            self.lasting = 2 * number < newest or accumulates(node)
+            share = (GRAPH_NODES - len(self.alive)) // (len(roots) - place)
             self.walk(tensor, node, share, memo)
 
     def walk(self, root, node, most, memo):
         waiting, visited = [node], 0
         while waiting and visited < most:
             node = waiting.pop()
-            if node is None or id(node) in self.nodes:
+            if node is None:
+                continue
+            inner = self.nodes.get(id(node))
+            if inner is not None:
+                # All graphs end in the same parameters.
+                if self.lasting and inner is not root and type(node).__name__ != "AccumulateGrad":
+                    self.containing.setdefault(id(inner), {})[len(self.roots) - 1] = True
                 continue
             visited += 1
             self.nodes[id(node)] = root
             self.alive.append(node)
-            for data in saved_by(node, memo):
+            for data in leaf_of(node) if type(node).__name__ == "AccumulateGrad" else saved_by(node, memo):
                 self.keep(data, root)
             waiting.extend(following for following, _ in node.next_functions)
 

@@ -8,13 +8,14 @@ where memory grows (growth.py). Nothing of the application is called, changed or
 
 ALIKE_GROUPS, ALIKE_EACH, ALIKE = 8, 6, 4  # ALIKE: this many of one shape are worth a look
 MOST_GRAPH_HOLDERS = 4096  # written of what graphs keep
+THROUGH_TRACEBACK = ", through a traceback"
 
 
 # What cannot refer to a tensor but through another object that the collector knows.
 NO_HOLDERS = (Function, ModuleType, type(text.__code__), type(str.join), type(type.__dict__), type)
 
 
-def held_by_python(objects, tensors, locals_by_id):
+def held_by_python(objects, tensors, local_ids):
     """Tensors that a Python object or a local variable of this thread refers to.
 
     PyTorch keeps the Python object of a tensor that only its own code refers to: an activation that a graph saved, for
@@ -23,7 +24,7 @@ def held_by_python(objects, tensors, locals_by_id):
     passed_over = {kind for kind in set(map(type, objects)) if issubclass(kind, NO_HOLDERS)}
     holding = [item for item in objects if type(item) not in passed_over]
     held = {id(tensor) for tensor in tensors}.intersection(map(id, gc.get_referents(*holding)))
-    return [tensor for tensor in tensors if id(tensor) in held or id(tensor) in locals_by_id]
+    return [tensor for tensor in tensors if id(tensor) in held or id(tensor) in local_ids]
 
 
 def gradients_with_graphs():
@@ -50,9 +51,10 @@ def candidates(found, largest):
     alike = [group for group in groups.values() if len(group) >= ALIKE]
     alike.sort(key=lambda group: -len(group) * group[0][0])
     chosen = {}
-    half = ALIKE_EACH // 2
     for group in alike[:ALIKE_GROUPS]:
-        chosen.update((address, tensor) for _, address, tensor in group[:half] + group[-half:])
+        # From the first to the last: neighbours may belong to one object, and the question is what gathers these.
+        spread = {number * (len(group) - 1) // (ALIKE_EACH - 1) for number in range(ALIKE_EACH)}
+        chosen.update((group[place][1], group[place][2]) for place in spread)
     single = sorted((item for group in groups.values() if len(group) < ALIKE for item in group), key=lambda i: -i[0])
     chosen.update((address, tensor) for _, address, tensor in single[:largest])
     return chosen
@@ -65,9 +67,9 @@ def shortcuts_of(chosen):
     for root in live_roots():
         for name, tensor, _ in tensors_of(root):
             if id(tensor) in wanted:
-                found.setdefault(id(tensor), (root, f".{name}"))
+                found.setdefault(id(tensor), (root, attributes(name)))
             elif tensor.is_leaf and id(tensor.grad) in wanted:
-                found.setdefault(id(tensor.grad), (root, f".{name}.grad"))
+                found.setdefault(id(tensor.grad), (root, attributes(name) + ".grad"))
     return found
 
 
@@ -75,6 +77,35 @@ def remark(tensor, size):
     """A small view keeps all of its storage."""
     own = tensor.numel() * tensor.element_size()
     return f"it uses {own} of the {size} bytes that it keeps" if 2 * own < size else ""
+
+
+def also_kept(names, item, path):
+    """Where a second name keeps the item as well: to let go of the first alone frees nothing."""
+    other = names.of_another(item, path) if path.firm else None
+    if other is None:
+        return ""
+    return f"also kept by {other.expression}" + (THROUGH_TRACEBACK if "the traceback of " in other.where else "")
+
+
+class GraphPaths:
+    """What is written of tensors that graphs keep; asked once for each root."""
+
+    def __init__(self, names, graphs):
+        self.names, self.graphs, self.texts = names, graphs, {}
+
+    def written(self, root):
+        if id(root) not in self.texts:
+            path = self.names.of_graph(root)
+            self.texts[id(root)] = path.written(words(also_kept(self.names, root, path), self.containing(root, path)))
+        return self.texts[id(root)]
+
+    def containing(self, root, path):
+        """Another graph that runs into this one, and stays: it keeps what this one keeps."""
+        for number in self.graphs.containing.get(id(root), ()):
+            other = self.names.of(self.graphs.roots[number])
+            if other is not None and other.firm and beginning(other.expression) != beginning(path.expression):
+                return f"also kept by graph of {other.expression}"
+        return ""
 
 
 class Deadline:
@@ -96,9 +127,9 @@ def write_holders(objects, owned, largest, seconds, working):
 
 def find_and_write(objects, owned, largest, seconds, working):
     deadline = Deadline(seconds, working)
-    locals_by_id = local_variables()
+    locals_by_id, locals_of_libraries = local_variables()
     all_tensors = of_kind(objects, torch.Tensor)
-    tensors = held_by_python(objects, all_tensors, locals_by_id)
+    tensors = held_by_python(objects, all_tensors, locals_by_id.keys() | locals_of_libraries.keys())
     held = set(map(id, tensors))
     found = unowned(tensors, owned)
     chosen = candidates(found, largest)
@@ -107,7 +138,7 @@ def find_and_write(objects, owned, largest, seconds, working):
     graphs = Graphs(tensors + with_graphs, Deadline(seconds / 3, working / 3))
     graphs.claim([tensor for tensor in all_tensors if id(tensor) not in held])
     roots = {id(root): root for root in graphs.kept.values()}
-    names = Names(objects, locals_by_id, global_names())
+    names = Names(objects, locals_by_id, locals_of_libraries, global_names())
     sought = list({id(item): item for item in [*chosen.values(), *roots.values()]}.values())
     ours = [
         objects,
@@ -123,6 +154,8 @@ def find_and_write(objects, owned, largest, seconds, working):
         graphs.kept,
         graphs.nodes,
         graphs.alive,
+        graphs.roots,
+        graphs.containing,
     ]
     hidden = {id(item) for item in ours} | {id(item) for item in found}
     shortcuts = shortcuts_of(sought)
@@ -137,14 +170,11 @@ def find_and_write(objects, owned, largest, seconds, working):
     for address, path in paths.items():
         tensor = chosen[address]
         if path is not None and (path.firm or tuple(tensor.shape) not in firm):
-            named[address] = path.written(remark(tensor, sizes[address]))
-    graph_paths = {}
+            named[address] = path.written(words(remark(tensor, sizes[address]), also_kept(names, tensor, path)))
+    graph_paths = GraphPaths(names, graphs)
     for address, root in list(graphs.kept.items())[:MOST_GRAPH_HOLDERS]:
-        if address in owned or address in named:
-            continue
-        if id(root) not in graph_paths:
-            graph_paths[id(root)] = names.of_graph(root).written()
-        named[address] = graph_paths[id(root)]
+        if address not in owned and address not in named:
+            named[address] = graph_paths.written(root)
     for address, path in named.items():
         holder(address, text(path))
     return names.search.complete

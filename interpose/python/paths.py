@@ -4,6 +4,8 @@ The expression comes first, where it stands follows in parentheses.
 """
 # ruff: noqa: F821 - the names come from native_module.cc and the other files of this namespace
 
+LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3.")
+
 
 def place(code, line=None):
     file = code.co_filename.rsplit("/", 1)[-1]
@@ -22,23 +24,46 @@ def variable_names(code):
     return code.co_varnames + cells + code.co_freevars
 
 
+def is_library(code):
+    """Of an installed package or the standard library: its variables come and go, the program's own names stay."""
+    file = code.co_filename
+    return file.startswith("<frozen ") or any(part in file for part in LIBRARIES)
+
+
 def local_variables():
-    """id of an object -> (name, where), for the running frames of this thread.
+    """id of an object -> (name, where), for the running frames of this thread: the program's own, and libraries'.
 
     Only the slots are read: frame.f_locals would make a second reference to every local variable and keep it there.
     """
-    names = {}
+    names, of_libraries = {}, {}
     frame = sys._getframe()
     for values in frame_slots() or []:
         code = frame.f_code
         if code.co_filename != "<oomtrace>" and code.co_name != "<module>":
             where = f"local of {place(code, frame.f_lineno)}"
+            found = of_libraries if is_library(code) else names
             for name, value in zip(variable_names(code), values):  # noqa: B905 - strict= came with 3.10
-                names.setdefault(value, (name, where))
+                found.setdefault(value, (name, where))
         frame = frame.f_back
         if frame is None:
             break
-    return names
+    return names, of_libraries
+
+
+def running_namespaces():
+    """Of the code that runs or just failed: cells, and what exec() was given, have names that belong to no module."""
+    frames, frame = [], sys._getframe()
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    for error in (sys.exc_info()[1], getattr(sys, "last_value", None)):
+        trace = getattr(error, "__traceback__", None)
+        while trace is not None:
+            frames.append(trace.tb_frame)
+            trace = trace.tb_next
+    for frame in frames:
+        if frame.f_code.co_filename != "<oomtrace>" and not is_library(frame.f_code):
+            yield frame.f_globals
 
 
 def global_names():
@@ -47,7 +72,19 @@ def global_names():
     for name, item in list(sys.modules.items()):
         if type(item) is ModuleType and not name.startswith("torch"):
             names.setdefault(id(item.__dict__), "" if name == "__main__" else f"{name}.")
+    for namespace in running_namespaces():
+        names.setdefault(id(namespace), "")
     return names
+
+
+def variables_of(namespaces):
+    """id of an object -> the program's global variable that holds it, and nothing between."""
+    found = {}
+    for namespace in namespaces:
+        for name, value in list(namespace.items()):
+            if type(name) is str and not name.startswith("__"):
+                found.setdefault(id(value), name)
+    return found
 
 
 def class_namespaces(objects):
@@ -78,22 +115,49 @@ class Path:
         return f"{self.expression} ({where})" if where else self.expression
 
 
+def beginning(expression):
+    """What names of one container share: `T.history` of `T.history[3]`, `losses` of `graph of losses[3]`."""
+    expression = expression[len("graph of ") :] if expression.startswith("graph of ") else expression
+    first = min((at for at in map(expression.find, "[.") if at > 0), default=len(expression))
+    if expression[first : first + 1] != ".":
+        return expression[:first]
+    return expression[: min((at for at in (expression.find(c, first + 1) for c in "[.") if at > 0), default=None)]
+
+
+def attributes(name):
+    """`0.weight` of a module, as an expression: `[0].weight`."""
+    return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+
+
+def parameter_owners():
+    """id of a parameter -> (a weak reference to the outermost known module that has it, its name there)."""
+    owners = {}
+    for root in live_roots():
+        for name, parameter in root.named_parameters():
+            owners.setdefault(id(parameter), (known.roots[id(root)][0], name))
+    return owners
+
+
 def joined(labels):
     """Steps inside an nn.Module read as attributes: `_modules['fc']` is `.fc`."""
     written = []
     for label in labels:
         if written and written[-1] in [f".{part}" for part in MODULE_PARTS] and label.startswith("['"):
-            written[-1] = "." + label[2:-2]
+            written[-1] = f"[{label[2:-2]}]" if label[2:-2].isdigit() else "." + label[2:-2]
         else:
             written.append(label)
     return "".join(written)
 
 
 class Names:
-    def __init__(self, objects, locals_by_id, globals_by_id):
-        self.locals, self.globals = locals_by_id, globals_by_id
+    def __init__(self, objects, locals_by_id, locals_of_libraries, globals_by_id):
+        self.locals, self.locals_of_libraries, self.globals = locals_by_id, locals_of_libraries, globals_by_id
         self.classes, self.exceptions = class_namespaces(objects), frames_of_exceptions(objects)
         self.search, self.graphs, self.current = None, None, current_exceptions()
+        self.variables = variables_of([*running_namespaces(), vars(sys.modules["__main__"])])
+        self.owners = parameter_owners()
+        self.through_holder = {}  # id of an object -> id of the one of its holders that its name leads over
+        self.refused = ("", None)  # beginning of a name, and (object, holder), that the next name may not lead over
 
     def ends(self):
         return self.locals.keys() | self.globals.keys() | self.classes.keys()
@@ -102,7 +166,7 @@ class Names:
         """None where no name was found."""
         self.fallback, self.cycle = None, False
         path = self.climb(item, [], set())
-        if path is None and id(item) in self.locals:
+        if path is None and (id(item) in self.locals or id(item) in self.locals_of_libraries):
             path = self.local(item, [])
         if path is None and self.search.complete:
             path = self.fallback
@@ -110,8 +174,16 @@ class Names:
                 path.where = "in a reference cycle that the garbage collector has not freed yet"
         return path
 
+    def of_another(self, item, path):
+        """A second name, which keeps the item when the first lets go; None where there is none that stays."""
+        self.refused = (beginning(path.expression), (id(item), self.through_holder.get(id(item))))
+        other = self.of(item)
+        self.refused = ("", None)
+        stays = other is not None and other.firm and not other.expression.isidentifier()
+        return other if stays and beginning(other.expression) != beginning(path.expression) else None
+
     def local(self, item, labels):
-        name, where = self.locals[id(item)]
+        name, where = self.locals.get(id(item)) or self.locals_of_libraries[id(item)]
         return Path(name + joined(labels), where)
 
     def climb(self, item, labels, seen):
@@ -123,8 +195,11 @@ class Names:
         if id(item) in self.graphs.nodes and labels:
             return self.of_graph(self.graphs.nodes[id(item)], seen)
         for holder, label in self.search.holders_of(item):
+            if (id(item), id(holder)) == self.refused[1]:
+                continue
             path = self.through(holder, [label, *labels] if label else labels, item, seen)
-            if path is not None:
+            if path is not None and beginning(path.expression) != self.refused[0]:
+                self.through_holder[id(item)] = id(holder)
                 limit = is_instance(holder, Deque) and holder.maxlen is not None
                 path.where = words(path.where, f"maxlen={holder.maxlen}") if limit else path.where
                 return path
@@ -183,6 +258,8 @@ class Names:
             return Path(name + joined(labels[1:]), f"closure of {where}")
         if item is function.__defaults__ and index.isdigit():
             return Path(argument_name(function, int(index)) + joined(labels[1:]), f"default argument of {where}")
+        if item is function.__globals__:
+            return Path(labels[0][2:-2] + joined(labels[1:]), f"global of {where}")
         if item is function.__kwdefaults__:
             return Path(labels[0][2:-2] + joined(labels[1:]), f"default argument of {where}")
         if labels and labels[0].startswith("['"):
@@ -197,7 +274,10 @@ class Names:
         path = Path(variable, f"local of {place(frame.f_code, frame.f_lineno)}")
         error = self.exceptions.get(id(frame))
         if error is None or id(error) in self.current:
-            return path
+            if not is_library(frame.f_code):
+                return path
+            self.fallback = self.fallback or Path(path.expression, path.where, firm=False)
+            return None
         kept = self.climb(error, [], seen)
         if kept is None:
             path.where += f"; the traceback of a kept {type(error).__name__} holds its frame"
@@ -210,13 +290,26 @@ class Names:
         kind = type(item).__name__.replace("_", " ")
         return Path(f"a local of {code.co_name}()", f"suspended {kind}, {place(code)}")
 
+    def of_parameter(self, item, labels, seen):
+        """What hangs from a parameter itself is named by its module, and not by the optimizer that lists it as well."""
+        reference, name = self.owners[id(item)]
+        root = reference()
+        labels = [attributes(name), *labels]
+        variable = self.variables.get(id(root))
+        whole = Path(type(root).__name__ + joined(labels), f"{variable}, global" if variable else "")
+        return whole if whole.where else self.of_object(root, labels, None, seen) or whole
+
     def of_object(self, item, labels, child, seen):
         labels = self.attribute(item, labels, child)
+        if id(item) in self.owners:
+            return self.of_parameter(item, labels, seen)
         path = Path(type(item).__name__ + joined(labels))
         if id(item) in self.locals:
             path.where = ", ".join(self.locals[id(item)])
             return path
         if self.search.is_sole_instance(item) and not is_instance(item, torch.Tensor):
+            variable = self.variables.get(id(item))
+            path.where = f"{variable}, global" if variable else ""
             return path
         self.fallback = self.fallback or Path(path.expression, firm=False)
         return self.climb(item, labels, seen)

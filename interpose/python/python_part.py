@@ -404,6 +404,15 @@ def owning_roots(optimizers):
     return owning + [root for group in others.values() if len(group) < COPIES for root in group]
 
 
+def owning_optimizers(optimizers):
+    """Those whose states are theirs: of many that train the same parameters, who keeps them is the question."""
+    trainers = {}
+    for item in optimizers:
+        for parameter in parameters_of(item)[:1]:
+            trainers.setdefault(id(parameter), []).append(item)
+    return [item for alike in trainers.values() if len(alike) <= COPIES for item in alike]
+
+
 def owned_addresses(optimizers):
     """Storages that a module, a gradient or an optimizer accounts for."""
     owned = set()
@@ -413,8 +422,9 @@ def owned_addresses(optimizers):
         parameters = parameters_of(item)
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         owned.update(storage[0] for storage in map(cuda_storage, parameters + grads) if storage)
+    for item in owning_optimizers(optimizers):
         # The state of a parameter that it no longer steps is kept in vain.
-        owned.update(storage_addresses([item.state.get(parameter) for parameter in parameters]))
+        owned.update(storage_addresses([item.state.get(parameter) for parameter in parameters_of(item)]))
     return owned
 
 

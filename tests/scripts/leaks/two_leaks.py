@@ -1,6 +1,7 @@
 """Two leaks at once: embeddings in a list of an object (the larger), and their norms in a dictionary.
 
 holder: Index.vectors
+other: norms
 made: embed(
 """
 

@@ -27,7 +27,7 @@ def variable_names(code):
 def is_library(code):
     """Of an installed package or the standard library: its variables come and go, the program's own names stay."""
     file = code.co_filename
-    return file.startswith("<frozen ") or any(part in file for part in LIBRARIES)
+    return file.startswith(("<frozen ", "<oomtrace>")) or any(part in file for part in LIBRARIES)
 
 
 def local_variables():
@@ -51,19 +51,23 @@ def local_variables():
 
 
 def running_namespaces():
-    """Of the code that runs or just failed: cells, and what exec() was given, have names that belong to no module."""
-    frames, frame = [], sys._getframe()
+    """Of the code that runs or just failed: cells, and what exec() was given, have names that belong to no module.
+
+    No list of frames: one that holds our own would keep all of our variables until the collector comes.
+    """
+    namespaces = []
+    frame = sys._getframe()
     while frame is not None:
-        frames.append(frame)
+        if not is_library(frame.f_code):
+            namespaces.append(frame.f_globals)
         frame = frame.f_back
     for error in (sys.exc_info()[1], getattr(sys, "last_value", None)):
         trace = getattr(error, "__traceback__", None)
         while trace is not None:
-            frames.append(trace.tb_frame)
+            if not is_library(trace.tb_frame.f_code):
+                namespaces.append(trace.tb_frame.f_globals)
             trace = trace.tb_next
-    for frame in frames:
-        if frame.f_code.co_filename != "<oomtrace>" and not is_library(frame.f_code):
-            yield frame.f_globals
+    return namespaces
 
 
 def global_names():

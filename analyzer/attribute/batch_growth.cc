@@ -42,20 +42,21 @@ class Sizes {
 
 }  // namespace
 
-bool BatchGrows(const Timeline& timeline, int64_t until) {
-  Sizes in_modules, from_host;
+bool BatchGrows(const Timeline& timeline, int64_t begin, int64_t end) {
+  Sizes in_modules, in_forward, from_host;
   bool modules = false;
-  for (const Tensor& tensor : timeline.tensors) {
-    if (tensor.born > until) break;
-    if (tensor.device != timeline.device || tensor.layout == 0) continue;
-    if (tensor.phase == PhaseKind::kForward && timeline.stacks[tensor.stack].module != 0) {
-      modules = true;
-      in_modules.Add(tensor.stack, tensor.bytes);
-    } else if (tensor.host_copied) {
-      from_host.Add(tensor.stack, tensor.bytes);
-    }
+  const auto first = std::lower_bound(timeline.tensors.begin(), timeline.tensors.end(), begin,
+                                      [](const Tensor& tensor, int64_t time) { return tensor.born < time; });
+  for (auto tensor = first; tensor != timeline.tensors.end() && tensor->born <= end; ++tensor) {
+    if (tensor->device != timeline.device || tensor->layout == 0) continue;
+    if (tensor->host_copied) from_host.Add(tensor->stack, tensor->bytes);
+    if (tensor->phase != PhaseKind::kForward) continue;
+    in_forward.Add(tensor->stack, tensor->bytes);
+    if (timeline.stacks[tensor->stack].module == 0) continue;
+    modules = true;
+    in_modules.Add(tensor->stack, tensor->bytes);
   }
-  return modules ? in_modules.Grow() : from_host.Grow();
+  return modules ? in_modules.Grow() : in_forward.Grow() || from_host.Grow();
 }
 
 }  // namespace oomtrace

@@ -38,7 +38,7 @@ class KeptFinder {
       tensor.category = Category::kKept;
       kept_.insert(KindOf(tensor));
     }
-    if (!BatchGrows(timeline_, kNever)) MarkChains();
+    MarkChains();
     for (Tensor& tensor : timeline_.tensors) {
       if (tensor.category != Category::kUnknown) continue;
       if (kept_.contains(KindOf(tensor))) {
@@ -64,6 +64,7 @@ class KeptFinder {
     return InTraining(tensor) && until - tensor.step >= kFewestSteps;
   }
   bool Continues(const Tensor& before, const Tensor& after) const;
+  bool FollowsBatch(const std::vector<size_t>& chain);
 
   Timeline& timeline_;
   std::vector<uint32_t> statement_of_;
@@ -72,6 +73,7 @@ class KeptFinder {
   absl::flat_hash_set<size_t> gradients_;
   absl::flat_hash_set<Kind> named_, of_graph_;
   absl::flat_hash_set<Kind> kept_;
+  std::map<std::pair<int64_t, int64_t>, bool> batch_grows_;  // from a step to a step
 };
 
 void KeptFinder::ReadRoles() {
@@ -127,6 +129,15 @@ bool KeptFinder::Continues(const Tensor& before, const Tensor& after) const {
   return grown == 1;
 }
 
+// Whether the batches grew in the same steps: then what a variable holds until the next step grows with them.
+bool KeptFinder::FollowsBatch(const std::vector<size_t>& chain) {
+  const Tensor& first = timeline_.tensors[chain.front()];
+  const Tensor& last = timeline_.tensors[chain.back()];
+  const auto [entry, added] = batch_grows_.try_emplace({first.step, last.step}, false);
+  if (added) entry->second = BatchGrows(timeline_, first.born, last.born);
+  return entry->second;
+}
+
 void KeptFinder::MarkChains() {
   std::map<uint32_t, std::vector<std::vector<size_t>>> chains;  // by statement, which may have several at a time
   for (size_t i = 0; i < timeline_.tensors.size(); ++i) {
@@ -152,7 +163,7 @@ void KeptFinder::MarkChains() {
   }
   for (const auto& [statement, of_statement] : chains) {
     for (const std::vector<size_t>& chain : of_statement) {
-      if (chain.size() < kShortestChain) continue;
+      if (chain.size() < kShortestChain || FollowsBatch(chain)) continue;
       for (const size_t i : chain) timeline_.tensors[i].category = Category::kKept;
     }
   }

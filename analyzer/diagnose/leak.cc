@@ -26,6 +26,8 @@ constexpr int64_t kManyBirths = 9;
 constexpr double kGoesOn = 0.4;
 // A leak may end shortly before the death, in so small a part of its time: the thread that leaked was refused first.
 constexpr int64_t kNearDeath = 16;
+// Between two additions, as a share of the time: a longer one divides what came before from what goes on.
+constexpr int64_t kPause = 16;
 // A level that exceeds the highest one ever left again by less than this share has been there before.
 constexpr double kAboveBefore = 1.05;
 // Of a run that did not die: what was filled and emptied before may be filled a little further this time.
@@ -174,7 +176,9 @@ class GroupTrend {
     const int64_t near_death = died_ ? (last_ - births_.front().boundary) / kNearDeath : 0;
     if (2 * quiet >= 3 * wide && quiet > near_death) return false;
     tail_ = births_.size() - 1;
-    while (tail_ > 0 && gaps[tail_ - 1] <= 3 * wide) --tail_;
+    // A thread of its own may lag behind the steps: a pause that is short beside all the time is none.
+    const int64_t pause = std::max(3 * wide, (last_ - births_.front().boundary) / kPause);
+    while (tail_ > 0 && gaps[tail_ - 1] <= pause) --tail_;
     const int64_t count = static_cast<int64_t>(births_.size() - tail_);
     if (count < (AreOwned() ? kFewestOwnedBirths : kFewestBirths)) return false;
     if (2 * wide > 3 * gap && GrowRarer()) return false;
@@ -388,7 +392,7 @@ Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
     statement.stacks.insert(tensor.stack);
   }
   // Where the batches grow, what the last one leaves behind grows as well, and no container is to blame.
-  const bool batch_stays = !BatchGrows(timeline, until);
+  const bool batch_stays = !BatchGrows(timeline, 0, until);
   for (auto& [stack, statement] : statements) {
     LeakGroup group;
     group.stacks.assign(statement.stacks.begin(), statement.stacks.end());

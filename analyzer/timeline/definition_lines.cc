@@ -55,7 +55,7 @@ void MoveToDefinitions(int64_t recorded, std::vector<Frame>* frames) {
   std::map<std::string, std::vector<std::string>> sources;
   for (Frame& frame : *frames) {
     const bool named = !frame.function.empty() && frame.function.back() != '>';  // <module>, <lambda>
-    if (!named || !IsUserFile(frame.file) || !absl::StartsWith(frame.file, "/")) continue;
+    if (!named || !IsUserFrame(frame) || !absl::StartsWith(frame.file, "/")) continue;
     const auto [source, fresh] = sources.try_emplace(frame.file);
     if (fresh) source->second = SourceLines(frame.file, recorded);
     if (const int64_t line = DefinitionAfter(source->second, frame.line, frame.function); line != 0) frame.line = line;

@@ -12,7 +12,7 @@
 namespace oomtrace::simgpu {
 namespace {
 
-constexpr size_t kMostPointers = 8;
+constexpr size_t kMostPointers = 12;
 
 using LaunchFunction = decltype(cuLaunchKernel);
 

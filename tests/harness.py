@@ -64,9 +64,9 @@ def run(command, cwd=None, env=None, stdin=subprocess.DEVNULL, timeout=TIME_LIMI
 class WarmInterpreter:
     """`oomtrace dryrun` round tests/warm.py: jobs that spare the import of PyTorch. `truth`: bytes after steps."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, options=()):
         self.folder, self.count = folder, 0
-        command = [OOMTRACE, "dryrun", "--gpu", "1GiB", "-o", folder / "warm.oomtrace", "--", sys.executable]
+        command = [OOMTRACE, "dryrun", "--gpu", "1GiB", *options, "-o", folder / "warm.oomtrace", "--", sys.executable]
         command.append(Path(__file__).parent / "warm.py")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OOMTRACE_", "LD_PRELOAD", "PYTORCH_"))}
         self.process = subprocess.Popen(

@@ -21,6 +21,7 @@ void Collect(Advisor& a) {
     if (a.d().leak.found && a.d().leak.boundaries_are_steps) StopLeak(a);
     return;
   }
+  DropDeadWeight(a);
   if (pattern == "gradual_leak") {
     StopLeak(a);
     return;
@@ -88,7 +89,8 @@ std::string WhyNone(const Advisor& a, const std::vector<report::Fix>& dropped) {
 
 // The order of equal fit: a setting, a flag, an edit, somebody else's processes.
 int Effort(const report::Fix& fix) {
-  static const std::vector<std::string> kOrder = {"detach",
+  static const std::vector<std::string> kOrder = {"dead_weight",
+                                                  "detach",
                                                   "drop_traceback",
                                                   "move_to_cpu",
                                                   "no_grad",

@@ -19,7 +19,8 @@ void Checkpoint(Advisor& a);
 void MoveLateAllocation(Advisor& a);
 void ShrinkOptimizerState(Advisor& a);  // state_fixes.cc
 void StepWithoutTemporaries(Advisor& a);
-void FitStates(Advisor& a);  //   where the model's states alone exceed the card
+void FitStates(Advisor& a);       //   where the model's states alone exceed the card
+void DropDeadWeight(Advisor& a);  // waste_fixes.cc: what a timeline shows to be used no more
 
 // A program without PyTorch: all that can be said of it.
 void AdviseDeviceProgram(Diagnosis& diagnosis);

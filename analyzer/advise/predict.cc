@@ -114,6 +114,21 @@ Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out
   return p;
 }
 
+Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
+  const AlteredReplay replay(*d_.facts.timeline, 0, d_.facts.oom->time, d_.facts.oom->time, d_.facts.refused);
+  AllocatorConfig config = recorded_;
+  config.capacity = capacity_;
+  Prediction p;
+  p.basis = "replayed";
+  const bool dies = !replay.Reserved({}, config).fits;
+  const ReplayResult result = replay.Reserved(lives, config);
+  p.reserved = result.peak_reserved;
+  p.allocated = result.peak_allocated;
+  p.fits = dies && result.fits;
+  p.headroom = p.fits ? capacity_ - p.reserved : std::min(capacity_ - p.reserved, -result.refused);
+  return p;
+}
+
 Prediction Predictor::TrainingWithin(int64_t capacity) const {
   if (replayable_) return Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity);
   Prediction p = Training(batch_.size, expandable_recorded());

@@ -6,11 +6,13 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "analyzer/advise/forward_demand.h"
 #include "analyzer/advise/next_iteration.h"
 #include "analyzer/diagnose/diagnose.h"
 #include "analyzer/diagnose/states.h"
+#include "analyzer/replay/altered.h"
 
 namespace oomtrace {
 
@@ -46,6 +48,9 @@ class Predictor {
   Prediction Of(int64_t tensors, bool expandable) const;
   // The run as it was up to the death, what did not fit included, without the tensors that `left_out` tells.
   Prediction Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const;
+  // The run as it was up to the death, what did not fit included, with other lives for some tensors. Fits only where
+  // the allocator's model reproduces the death without them.
+  Prediction WithLives(const std::vector<OtherLife>& lives) const;
   // Training as it is, where `capacity` bytes can be had.
   Prediction TrainingWithin(int64_t capacity) const;
 

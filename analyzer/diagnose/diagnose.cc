@@ -290,6 +290,8 @@ Diagnosis Diagnose(const Timeline& timeline) {
   }
   FillPeaks(d.facts, report);
   FillGpuTime(d.facts, *report.mutable_gpu_time());
+  if (!WithoutTorch(timeline)) d.dead_weight = FindDeadWeight(d.facts);
+  FillDeadWeight(d.facts, d.dead_weight, d.fidelity.Holds(), *report.mutable_dead_weight());
   FillTrace(timeline, *report.mutable_trace());
   return d;
 }

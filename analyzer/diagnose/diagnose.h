@@ -1,6 +1,7 @@
 // A timeline's verdict: every field of the report except the fixes.
 #pragma once
 
+#include "analyzer/diagnose/dead_weight.h"
 #include "analyzer/diagnose/facts.h"
 #include "analyzer/diagnose/kept_outputs.h"
 #include "analyzer/diagnose/leak.h"
@@ -16,6 +17,7 @@ struct Diagnosis {
   KeptOutputs kept;
   Pattern pattern;
   Fidelity fidelity;  // of == 0 where the model does not apply
+  DeadWeight dead_weight;
   report::Report report;
 };
 

@@ -23,6 +23,7 @@ namespace {
 constexpr int kOwnersShown = 2;
 constexpr int kFixesShown = 4;
 constexpr int kDormantShown = 4;
+constexpr int kWasteShown = 4;
 constexpr int kEvidenceShown = 4;
 constexpr int kUnknownShown = 2;
 constexpr size_t kPartsShown = 3;
@@ -91,6 +92,7 @@ class Text {
     Why();
     Who();
     GpuTime();
+    DeadWeight();
     Change();
     Unknown();
     return page_.text();
@@ -314,6 +316,37 @@ class Text {
                                            unseen.library().empty() ? "" : " by " + unseen.library()));
     }
     for (const std::string& note : gpu.notes()) page_.Paragraph("  ", note);
+    page_.Blank();
+  }
+
+  static std::string Line(const report::Waste& item) {
+    std::string text = absl::StrCat(Bytes(item.saving()), " less at the peak: ");
+    if (item.tensors() > 1) absl::StrAppend(&text, item.tensors(), " tensors, ", Bytes(item.bytes()), ", the largest ");
+    absl::StrAppend(&text, Shape(ToVector(item.shape()), item.dtype()));
+    if (!item.holder().empty()) absl::StrAppend(&text, ", ", item.holder());
+    absl::StrAppend(&text, item.name() == item.site() ? "" : absl::StrCat(", ", item.name()));
+    if (!item.site().empty()) absl::StrAppend(&text, ", made at ", item.site());
+    return absl::StrCat(text, ": ", item.finding(), ". Change: ", item.change(), ".");
+  }
+
+  void DeadWeight() {
+    const report::DeadWeight& dead = r_.dead_weight();
+    if (!dead.judged()) return;
+    page_.Heading("Dead weight");
+    const std::string peak =
+        absl::StrCat(Bytes(dead.peak()), ", ", Plain(dead.peak_phase()), ", step ", dead.peak_step() + 1);
+    if (dead.items().empty()) {
+      page_.Paragraph("  ", absl::StrCat("Nothing is known to lie idle at the window's peak (", peak, ")."));
+    } else {
+      page_.Paragraph("  ", absl::StrCat("At the window's peak (", peak,
+                                         ") without need, and what the peak loses without it, by replay:"));
+    }
+    for (int i = 0; i < std::min(dead.items_size(), kWasteShown); ++i)
+      page_.Paragraph(absl::StrCat("  ", i + 1, ". "), Line(dead.items(i)));
+    if (dead.items_size() > 1)
+      page_.Paragraph("  ",
+                      absl::StrCat("Without all ", dead.items_size(), " the peak is ", Bytes(dead.without_all()), "."));
+    for (const std::string& note : dead.notes()) page_.Paragraph("  ", note);
     page_.Blank();
   }
 

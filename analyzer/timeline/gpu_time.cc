@@ -96,12 +96,18 @@ void GpuTimeBuilder::OnClock(int64_t time, const trace::CollectorClock& event) {
 
 void GpuTimeBuilder::OnActivity(const trace::GpuActivity& event) {
   activities_.push_back({event.kind(), event.correlation(), Signed(event.start()), Signed(event.duration()),
-                         static_cast<int32_t>(event.device()), event.name(), event.graph()});
+                         Signed(event.bytes()), static_cast<int32_t>(event.device()), event.name(), event.graph()});
   result_.local_memory = std::max(result_.local_memory, Signed(event.local_memory()));
 }
 
-void GpuTimeBuilder::OnLaunch(int64_t time, const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors) {
-  launches_[event.id()] = {time, stack, event.unknown(), std::move(tensors)};
+void GpuTimeBuilder::OnLaunch(int64_t time, const trace::Launch& event, uint32_t stack,
+                              std::vector<LaunchAddress> addresses) {
+  launches_[event.id()] = {.time = time,
+                           .stack = stack,
+                           .unknown = event.unknown() || event.cut(),
+                           .again = event.again(),
+                           .written = event.written(),
+                           .addresses = std::move(addresses)};
 }
 
 void GpuTimeBuilder::OnCorrelation(const trace::Correlation& event) {
@@ -125,20 +131,29 @@ int64_t GpuTimeBuilder::ToTrace(int64_t collector) const {
   return std::max<int64_t>(0, clock.trace + (collector - clock.collector));
 }
 
-void GpuTimeBuilder::Use(const Activity& activity) {
+void GpuTimeBuilder::Use(size_t index) {
+  const Activity& activity = activities_[index];
   const auto correlated = launch_of_.find(activity.correlation);
   const auto launch = correlated == launch_of_.end() ? launches_.end() : launches_.find(correlated->second);
   const bool kernel = activity.kind == trace::GpuActivity::KERNEL;
-  if (launch == launches_.end() || launch->second.unknown) {
+  if (launch == launches_.end() || launch->second.unknown ||
+      (kernel && FollowsPointers(tables_.String(activity.name)))) {
     if (kernel) {
       ++result_.unknown_parameters;
       result_.last_unknown = std::max(result_.last_unknown, ToTrace(activity.start));
     }
     return;
   }
+  launch->second.work = index + 1;
   const int64_t start = ToTrace(activity.start);
   const int64_t end = start + activity.duration;
-  for (const int64_t tensor : launch->second.tensors) {
+  std::vector<int64_t> tensors;
+  for (const LaunchAddress& address : launch->second.addresses) {
+    if (address.tensor >= 0) tensors.push_back(address.tensor);
+  }
+  std::sort(tensors.begin(), tensors.end());
+  tensors.erase(std::unique(tensors.begin(), tensors.end()), tensors.end());
+  for (const int64_t tensor : tensors) {
     TensorUse& use = result_.uses[tensor];
     if (use.uses++ == 0 || start < use.first) use.first = start;
     if (end < use.last) continue;
@@ -147,6 +162,36 @@ void GpuTimeBuilder::Use(const Activity& activity) {
     use.last_stack = launch->second.stack;
     use.last_kernel = kernel ? tables_.String(activity.name) : "";
   }
+}
+
+// What was enqueued in what order, and what it did with tensors; of work that CUPTI lost, too.
+void GpuTimeBuilder::Order(const Timeline& timeline) {
+  std::vector<const Launched*> ordered;
+  ordered.reserve(launches_.size());
+  for (const auto& [id, launch] : launches_) ordered.push_back(&launch);
+  std::sort(ordered.begin(), ordered.end(), [](const Launched* a, const Launched* b) { return a->time < b->time; });
+  Accesses accesses(timeline.tensors);
+  size_t window = 0;
+  for (const Launched* launch : ordered) {
+    while (window + 1 < result_.windows.size() && result_.windows[window + 1].begin <= launch->time) ++window;
+    LaunchedWork work{.time = launch->time,
+                      .stack = launch->stack,
+                      .addresses = &launch->addresses,
+                      .written = launch->written,
+                      .again = launch->again};
+    if (launch->work > 0) {
+      const Activity& activity = activities_[launch->work - 1];
+      work.kind = activity.kind == trace::GpuActivity::KERNEL ? WorkKind::kKernel
+                  : activity.kind == trace::GpuActivity::COPY ? WorkKind::kCopy
+                                                              : WorkKind::kFill;
+      if (work.kind == WorkKind::kKernel) work.name = tables_.String(activity.name);
+      work.bytes = activity.bytes;
+    }
+    accesses.Add(work, result_.windows.empty() ? 0 : result_.windows[window].begin);
+    result_.launches.push_back({launch->time, launch->stack});
+    if (launch->unknown) result_.last_unknown = std::max(result_.last_unknown, launch->time);
+  }
+  result_.accesses = accesses.Take();
 }
 
 // Allocations on a device that the driver made, by CUPTI's account, beside what the hooks reported.
@@ -195,7 +240,8 @@ void GpuTimeBuilder::Finish(Timeline* timeline) {
             [](const Activity& a, const Activity& b) { return a.start < b.start; });
   if (!activities_.empty()) result_.last_work = ToTrace(activities_.back().start);
   int64_t busy_until = 0;
-  for (const Activity& activity : activities_) {
+  for (size_t i = 0; i < activities_.size(); ++i) {
+    const Activity& activity = activities_[i];
     result_.kernels += activity.kind == trace::GpuActivity::KERNEL ? 1 : 0;
     result_.copies += activity.kind == trace::GpuActivity::COPY ? 1 : 0;
     result_.fills += activity.kind == trace::GpuActivity::FILL ? 1 : 0;
@@ -205,9 +251,10 @@ void GpuTimeBuilder::Finish(Timeline* timeline) {
       result_.busy += std::max<int64_t>(0, end - std::max(busy_until, activity.start));
       busy_until = std::max(busy_until, end);
     }
-    Use(activity);
+    Use(i);
   }
   for (GpuTime::Window& window : result_.windows) window.end = std::min(window.end, timeline->end);
+  Order(*timeline);
   Audit(*timeline);
   timeline->gpu_time = std::move(result_);
 }

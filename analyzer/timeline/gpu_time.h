@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "analyzer/read/tables.h"
+#include "analyzer/timeline/accesses.h"
 #include "analyzer/timeline/timeline.h"
 #include "trace.pb.h"
 
@@ -20,8 +21,8 @@ class GpuTimeBuilder {
   void OnState(int64_t time, const trace::CollectorState& event);
   void OnClock(int64_t time, const trace::CollectorClock& event);
   void OnActivity(const trace::GpuActivity& event);
-  // `tensors`: indices of those that the addresses lie in, `stack` as in Timeline::stacks.
-  void OnLaunch(int64_t time, const trace::Launch& event, uint32_t stack, std::vector<int64_t> tensors);
+  // `addresses`: the event's, in its order; `stack` as in Timeline::stacks.
+  void OnLaunch(int64_t time, const trace::Launch& event, uint32_t stack, std::vector<LaunchAddress> addresses);
   void OnCorrelation(const trace::Correlation& event);
   void OnMemory(const trace::CuptiMemory& event);
   void OnResource(const trace::GpuResource& event);
@@ -34,13 +35,17 @@ class GpuTimeBuilder {
     int64_t time = 0;
     uint32_t stack = 0;
     bool unknown = false;
-    std::vector<int64_t> tensors;
+    bool again = false;
+    uint32_t written = 0;
+    std::vector<LaunchAddress> addresses;
+    size_t work = 0;  // index into activities_, plus 1; 0: none was seen
   };
   struct Activity {
     int32_t kind;
     uint32_t correlation;
     int64_t start;  // on the collector's clock
     int64_t duration;
+    int64_t bytes;
     int32_t device;
     uint32_t name;
     uint32_t graph;
@@ -51,7 +56,8 @@ class GpuTimeBuilder {
   };
 
   int64_t ToTrace(int64_t collector) const;
-  void Use(const Activity& activity);
+  void Use(size_t activity);
+  void Order(const Timeline& timeline);
   void Audit(const Timeline& timeline);
 
   const Tables& tables_;

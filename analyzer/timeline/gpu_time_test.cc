@@ -56,11 +56,14 @@ class GpuTimeTest : public ::testing::Test {
     event.set_graph(graph);
     builder_.OnActivity(event);
   }
-  void Launch(uint64_t id, uint32_t correlation, std::vector<int64_t> tensors, bool unknown = false) {
+  void Launch(uint64_t id, uint32_t correlation, const std::vector<int64_t>& tensors, bool unknown = false) {
+    timeline_.tensors.resize(4);
+    std::vector<LaunchAddress> addresses;
+    for (const int64_t tensor : tensors) addresses.push_back({tensor, true});
     trace::Launch event;
     event.set_id(id);
     event.set_unknown(unknown);
-    builder_.OnLaunch(kStart + static_cast<int64_t>(id), event, 7, std::move(tensors));
+    builder_.OnLaunch(kStart + static_cast<int64_t>(id), event, 7, std::move(addresses));
     trace::Correlation join;
     join.set_launch(id);
     join.set_correlation(correlation);

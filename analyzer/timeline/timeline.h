@@ -301,6 +301,27 @@ struct TensorUse {
   int64_t uses = 0;
 };
 
+// What the launches of the windows did with one tensor, in the order in which they were enqueued (accesses.h). Times
+// are those of the launches.
+struct TensorAccess {
+  int64_t uses = 0;
+  int64_t reads = 0;            // uses that may have read it: all that are not known to write only
+  int64_t last = -1;            // last use
+  uint32_t last_stack = 0;      // index into Timeline::stacks; 0: of a thread without Python, the autograd engine's
+  int64_t last_by_python = -1;  // last use by a thread that has a Python stack
+  int64_t needed = kNever;      // first use that is not its filling with numbers that come from no other tensor
+  uint32_t needed_stack = 0;
+  int64_t changed = -1;  // last use that may have changed it
+  int64_t copy_of = -1;  // tensor that all of it was copied from, byte for byte, -1: none
+  int64_t copied = -1;   // when
+  uint32_t copy_stack = 0;
+};
+
+struct LaunchMark {  // that something was enqueued
+  int64_t time = 0;
+  uint32_t stack = 0;  // index into Timeline::stacks, 0: of a thread without Python
+};
+
 struct CollectorChange {
   int64_t time = 0;
   int32_t state = 0;  // trace::CollectorState::State
@@ -321,8 +342,10 @@ struct GpuTime {
     int64_t end = 0;
   };
   std::vector<CollectorChange> changes;
-  std::vector<Window> windows;           // of the timeline
-  std::map<int64_t, TensorUse> uses;     // by index into Timeline::tensors
+  std::vector<Window> windows;        // of the timeline
+  std::map<int64_t, TensorUse> uses;  // by index into Timeline::tensors
+  std::map<int64_t, TensorAccess> accesses;
+  std::vector<LaunchMark> launches;      // in order of time
   std::vector<UnseenAllocation> unseen;  // largest first
   int64_t kernels = 0;
   int64_t copies = 0;

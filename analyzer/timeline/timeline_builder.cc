@@ -483,14 +483,15 @@ void Builder::EndWithoutHandlers(int status) {
 
 void Builder::OnLaunch(int64_t time, const trace::Launch& event) {
   Seen(time);
-  std::vector<int64_t> tensors;
+  std::vector<LaunchAddress> addresses;
   uint64_t address = 0;
   for (const int64_t difference : event.address()) {
     address += static_cast<uint64_t>(difference);
     const int64_t tensor = TensorAt(address, static_cast<int32_t>(event.device()));
-    if (tensor >= 0 && (tensors.empty() || tensors.back() != tensor)) tensors.push_back(tensor);
+    const bool start = tensor >= 0 && timeline_.tensors[static_cast<size_t>(tensor)].address == address;
+    addresses.push_back({tensor, start});
   }
-  gpu_.OnLaunch(time, event, interned_.Stack(event.stack()), std::move(tensors));
+  gpu_.OnLaunch(time, event, interned_.Stack(event.stack()), std::move(addresses));
 }
 
 void Builder::OnNvtxRange(int64_t time, uint32_t thread, const trace::NvtxRange& event) {

@@ -17,7 +17,7 @@ cudaError_t CallLaunch(HookId id, FunctionKind kind, const void* caller, const v
                        void** arguments, size_t shared_bytes, cudaStream_t stream) {
   auto* real = Real<Launch>(id, caller);
   if (real == nullptr) return kNoRuntime;
-  const LaunchScope scope(kind, function, arguments);
+  const LaunchScope scope(kind, function, {grid.x, grid.y}, arguments);
   return real(function, grid, block, arguments, shared_bytes, stream);
 }
 
@@ -25,7 +25,7 @@ cudaError_t CallLaunchEx(HookId id, const void* caller, const cudaLaunchConfig_t
                          void** arguments) {
   auto* real = Real<LaunchEx>(id, caller);
   if (real == nullptr) return kNoRuntime;
-  const LaunchScope scope(FunctionKind::kSymbol, function, arguments);
+  const LaunchScope scope(FunctionKind::kSymbol, function, {config->gridDim.x, config->gridDim.y}, arguments);
   return real(config, function, arguments);
 }
 

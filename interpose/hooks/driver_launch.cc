@@ -16,36 +16,37 @@ using LaunchCooperative = CUresult(CUfunction, unsigned int, unsigned int, unsig
                                    unsigned int, unsigned int, CUstream, void**);
 
 template <typename Function, typename... Arguments>
-CUresult Call(HookId id, const void* caller, CUfunction function, void** parameters, void** extra,
-              Arguments... arguments) {
+CUresult Call(HookId id, const void* caller, CUfunction function, LaunchScope::Grid grid, void** parameters,
+              void** extra, Arguments... arguments) {
   auto* real = Real<Function>(id, caller);
   if (real == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
-  const LaunchScope scope(FunctionKind::kDriver, function, parameters, extra);
+  const LaunchScope scope(FunctionKind::kDriver, function, grid, parameters, extra);
   return real(arguments...);
 }
 
 }  // namespace
 
-#define OOMTRACE_LAUNCH(symbol, id)                                                                                   \
-  OOMTRACE_EXPORT CUresult symbol(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z, \
-                                  unsigned int block_x, unsigned int block_y, unsigned int block_z,                   \
-                                  unsigned int shared_bytes, CUstream stream, void** parameters, void** extra) {      \
-    return Call<Launch>(HookId::id, __builtin_return_address(0), function, parameters, extra, function, grid_x,       \
-                        grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream, parameters, extra);          \
+#define OOMTRACE_LAUNCH(symbol, id)                                                                                    \
+  OOMTRACE_EXPORT CUresult symbol(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,  \
+                                  unsigned int block_x, unsigned int block_y, unsigned int block_z,                    \
+                                  unsigned int shared_bytes, CUstream stream, void** parameters, void** extra) {       \
+    return Call<Launch>(HookId::id, __builtin_return_address(0), function, {grid_x, grid_y}, parameters, extra,        \
+                        function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream, parameters, \
+                        extra);                                                                                        \
   }
-#define OOMTRACE_LAUNCH_EX(symbol, id)                                                                            \
-  OOMTRACE_EXPORT CUresult symbol(const CUlaunchConfig* config, CUfunction function, void** parameters,           \
-                                  void** extra) {                                                                 \
-    return Call<LaunchEx>(HookId::id, __builtin_return_address(0), function, parameters, extra, config, function, \
-                          parameters, extra);                                                                     \
+#define OOMTRACE_LAUNCH_EX(symbol, id)                                                                             \
+  OOMTRACE_EXPORT CUresult symbol(const CUlaunchConfig* config, CUfunction function, void** parameters,            \
+                                  void** extra) {                                                                  \
+    return Call<LaunchEx>(HookId::id, __builtin_return_address(0), function, {config->gridDimX, config->gridDimY}, \
+                          parameters, extra, config, function, parameters, extra);                                 \
   }
-#define OOMTRACE_LAUNCH_COOPERATIVE(symbol, id)                                                                       \
-  OOMTRACE_EXPORT CUresult symbol(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z, \
-                                  unsigned int block_x, unsigned int block_y, unsigned int block_z,                   \
-                                  unsigned int shared_bytes, CUstream stream, void** parameters) {                    \
-    return Call<LaunchCooperative>(HookId::id, __builtin_return_address(0), function, parameters, nullptr, function,  \
-                                   grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream,           \
-                                   parameters);                                                                       \
+#define OOMTRACE_LAUNCH_COOPERATIVE(symbol, id)                                                                        \
+  OOMTRACE_EXPORT CUresult symbol(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,  \
+                                  unsigned int block_x, unsigned int block_y, unsigned int block_z,                    \
+                                  unsigned int shared_bytes, CUstream stream, void** parameters) {                     \
+    return Call<LaunchCooperative>(HookId::id, __builtin_return_address(0), function, {grid_x, grid_y}, parameters,    \
+                                   nullptr, function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, \
+                                   stream, parameters);                                                                \
   }
 
 OOMTRACE_LAUNCH(cuLaunchKernel, kCuLaunchKernel)

@@ -9,6 +9,7 @@
 
 #include "interpose/hooks/attribution.h"
 #include "interpose/hooks/cuda_query.h"
+#include "interpose/hooks/list_kernels.h"
 #include "interpose/hooks/real.h"
 #include "interpose/record/events.h"
 #include "interpose/record/gpu_events.h"
@@ -19,10 +20,12 @@ namespace oomtrace {
 namespace {
 
 using ParameterInfo = CUresult(const void* function, size_t index, size_t* offset, size_t* bytes);
+using NameOfFunction = CUresult(const char** name, const void* function);
 using FunctionOfSymbol = int(CUfunction* function, const void* symbol);
 
-constexpr uint32_t kMostParameters = 62;
-constexpr uint32_t kFunctions = 8192;  // kernels that a job launches: PyTorch's own are some thousand
+constexpr uint32_t kMostParameters = 58;
+constexpr size_t kSmallestLists = 1024;  // bytes: of no other kernel of PyTorch
+constexpr uint32_t kFunctions = 8192;    // kernels that a job launches: PyTorch's own are some thousand
 
 // The parameters of one function.
 struct Signature {
@@ -30,6 +33,7 @@ struct Signature {
   std::atomic<bool> ready;
   bool known;
   uint8_t count;
+  PointerLists lists;  // of the parameter that is largest
   uint16_t bytes[kMostParameters];
 };
 static_assert(sizeof(Signature) <= 144);
@@ -65,6 +69,16 @@ Signature* Slot(const void* function) {
   return nullptr;
 }
 
+// Lists stand in one parameter, which is larger than all others.
+void AskForLists(FunctionKind kind, const void* handle, Signature* slot) {
+  const uint16_t largest = slot->count > 0 ? *std::max_element(slot->bytes, slot->bytes + slot->count) : 0;
+  if (largest < kSmallestLists) return;
+  auto* ask = reinterpret_cast<NameOfFunction*>(
+      FindInDriver(kind == FunctionKind::kKernel ? "cuKernelGetName" : "cuFuncGetName"));
+  const char* name = nullptr;
+  if (ask != nullptr && ask(&name, handle) == CUDA_SUCCESS) slot->lists = ListsIn(name, largest);
+}
+
 void Ask(FunctionKind kind, const void* function, Signature* slot) {
   static std::atomic<void*> of_function{nullptr}, of_kernel{nullptr};
   if (of_function.load(std::memory_order_relaxed) == nullptr) {
@@ -87,6 +101,7 @@ void Ask(FunctionKind kind, const void* function, Signature* slot) {
     if (result == CUDA_ERROR_INVALID_VALUE) {  // past the last one
       slot->count = static_cast<uint8_t>(index);
       slot->known = true;
+      AskForLists(kind, handle, slot);
       return;
     }
     if (result != CUDA_SUCCESS || bytes > UINT16_MAX) return;
@@ -105,16 +120,24 @@ const Signature* SignatureOf(FunctionKind kind, const void* function) {
   return slot->known ? slot : nullptr;
 }
 
+// Up to so many addresses none is kept twice; kernels with more (of foreach operators) have few that are.
+constexpr size_t kCompared = 64;
+
 class Addresses {
  public:
   void Add(uint64_t address) {
     if (!device_range.Contains(address)) return;
-    if (count_ < LaunchEvent::kMostAddresses) {
+    const uint64_t* compared = found_ + std::min(count_, kCompared);
+    if (const uint64_t* known = std::find(static_cast<const uint64_t*>(found_), compared, address); known != compared) {
+      again_ = again_ || known == found_;
+    } else if (count_ < LaunchEvent::kMostAddresses) {
       found_[count_++] = address;
     } else {
       cut_ = true;
     }
   }
+  // What was added so far is only written.
+  void AllWritten() { written_ = static_cast<uint32_t>(count_); }
   // Every word of a parameter: structures hold pointers at multiples of their size.
   void Scan(const void* parameter, size_t bytes) {
     const auto* at = static_cast<const char*>(parameter);
@@ -124,17 +147,27 @@ class Addresses {
       Add(word);
     }
   }
+  void ScanLists(const void* parameter, const PointerLists& lists, LaunchScope::Grid grid) {
+    const size_t used = UsedPointers(lists, parameter, grid.x, grid.y);
+    const auto* at = static_cast<const char*>(parameter);
+    for (size_t list = 0; list < lists.lists; ++list)
+      Scan(at + list * lists.width * sizeof(uint64_t), used * sizeof(uint64_t));
+    if (lists.more != 0) Scan(at + lists.more, used * sizeof(uint64_t));
+  }
   void Finish(LaunchEvent* event) {
-    std::sort(found_, found_ + count_);
     event->addresses = found_;
-    event->count = static_cast<size_t>(std::unique(found_, found_ + count_) - found_);
+    event->count = count_;
     event->cut = cut_;
+    event->again = again_;
+    event->written = written_;
   }
 
  private:
   uint64_t found_[LaunchEvent::kMostAddresses];
   size_t count_ = 0;
+  uint32_t written_ = 0;
   bool cut_ = false;
+  bool again_ = false;
 };
 
 // CU_LAUNCH_PARAM_*: the parameters in one buffer.
@@ -168,14 +201,18 @@ uint64_t Write(Addresses* addresses, bool unknown) {
 }  // namespace
 
 // A launch inside a launch (the runtime calls the driver) is the outer one.
-void LaunchScope::BeginKernel(FunctionKind kind, const void* function, void** arguments, void** extra) {
+void LaunchScope::BeginKernel(FunctionKind kind, const void* function, Grid grid, void** arguments, void** extra) {
   open_ = true;
   if (launch_depth++ > 0) return;
   Addresses addresses;
   bool known = false;
   if (arguments != nullptr) {
     if (const Signature* signature = SignatureOf(kind, function)) {
-      for (uint32_t i = 0; i < signature->count; ++i) addresses.Scan(arguments[i], signature->bytes[i]);
+      for (uint32_t i = 0; i < signature->count; ++i) {
+        const bool lists = signature->lists.lists > 0 && signature->bytes[i] >= kSmallestLists;
+        if (lists) addresses.ScanLists(arguments[i], signature->lists, grid);
+        if (!lists) addresses.Scan(arguments[i], signature->bytes[i]);
+      }
       known = true;
     }
   } else if (extra != nullptr) {
@@ -189,6 +226,7 @@ void LaunchScope::BeginCopy(const void* to, const void* from) {
   if (launch_depth++ > 0) return;
   Addresses addresses;
   addresses.Add(reinterpret_cast<uint64_t>(to));
+  addresses.AllWritten();
   addresses.Add(reinterpret_cast<uint64_t>(from));
   if (const uint64_t id = Write(&addresses, false)) pushed_ = BeginLaunch(id);
 }

@@ -20,10 +20,14 @@ enum class FunctionKind {
 
 class LaunchScope {
  public:
+  struct Grid {
+    uint32_t x = 0;
+    uint32_t y = 0;
+  };
   // `arguments` and `extra` as the launch function takes them; either may be nullptr.
-  LaunchScope(FunctionKind kind, const void* function, void** arguments, void** extra = nullptr) {
+  LaunchScope(FunctionKind kind, const void* function, Grid grid, void** arguments, void** extra = nullptr) {
     if (WindowOpen()) [[unlikely]]
-      BeginKernel(kind, function, arguments, extra);
+      BeginKernel(kind, function, grid, arguments, extra);
   }
   // A copy or a fill.
   LaunchScope(const void* to, const void* from) {
@@ -38,7 +42,7 @@ class LaunchScope {
   LaunchScope& operator=(const LaunchScope&) = delete;
 
  private:
-  void BeginKernel(FunctionKind kind, const void* function, void** arguments, void** extra);
+  void BeginKernel(FunctionKind kind, const void* function, Grid grid, void** arguments, void** extra);
   void BeginCopy(const void* to, const void* from);
   void End();
 

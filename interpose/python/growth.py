@@ -15,6 +15,16 @@ SECONDS = 10.0  # and on the clock, of a machine that has little time for us
 PAUSE = 50  # times a search's own duration, until the next one
 
 
+def timeline_looks():
+    """Steps of a timeline's window in which the holders of what lives are asked for: the second, when all that is born
+    once has been born, and the last. The window's format is that of OOMTRACE_TIMELINE, "3" or "10-12"."""
+    first, dash, last = os.environ.get("OOMTRACE_TIMELINE", "").partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        return ()
+    first, last = (int(first), int(last)) if dash else (1, int(first))
+    return {min(first + 1, last), last}
+
+
 class Growth:
     def __init__(self):
         self.begun, self.spent = time.monotonic(), 0.0
@@ -22,6 +32,7 @@ class Growth:
         self.clock = 0  # the optimizer whose steps count: the first one seen
         self.looks = {}  # steps -> bytes that lived at their end
         self.died = False
+        self.timeline = timeline_looks()
 
 
 growth = Growth()
@@ -65,6 +76,16 @@ def search_holders():
     owned = owned_addresses([item for item in optimizers if item is not None])
     growth.named = bool(write_holders(objects, owned, LARGEST_RUNNING, SECONDS, WORKING_RUNNING))
     growth.spent += time.monotonic() - started
+
+
+@quiet
+def watch_timeline(identity, steps):
+    """Before an optimizer's step, the first of which is number 1: the variables of the step in work are bound."""
+    growth.clock = growth.clock or identity
+    if identity == growth.clock and steps in growth.timeline:
+        named = growth.named
+        search_holders()
+        growth.named = named  # whether something grows has not been asked
 
 
 @quiet

@@ -17,6 +17,7 @@ torch = sys.modules["torch"]
 functools = sys.modules["functools"]
 gc = sys.modules.get("gc") or __import__("gc")
 threading = sys.modules["threading"]
+os = sys.modules.get("os") or __import__("os")
 time = sys.modules.get("time") or __import__("time")
 weakref = sys.modules.get("weakref") or __import__("weakref")
 
@@ -278,6 +279,7 @@ def before_step(item, *_):
     phase(OPTIMIZER_STEP_BEGIN, id(item))
     if worth_a_look(entry[1]):
         write_gradients(item, entry)
+    watch_timeline(id(item), entry[1] + 1)
 
 
 @quiet

@@ -76,6 +76,8 @@ void RecordLaunch(ThreadState& thread, const LaunchEvent& event) {
           proto.End(list);
         }
         proto.Uint(7, event.device);
+        proto.Uint(8, event.written);
+        proto.Bool(9, event.again);
       },
       kLargestEvent + event.count * kLargestAddress);
 }

@@ -66,7 +66,9 @@ struct LaunchEvent {
   uint32_t device = 0;
   bool unknown = false;
   bool cut = false;
-  const uint64_t* addresses = nullptr;
+  bool again = false;                   // the first address stands among the parameters more than once
+  uint32_t written = 0;                 // so many of the first addresses are only written
+  const uint64_t* addresses = nullptr;  // in the order of the parameters
   size_t count = 0;
 };
 

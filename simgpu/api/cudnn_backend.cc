@@ -1,6 +1,7 @@
 // cuDNN's backend (graph) API: every operation graph has one engine, one configuration and one plan, without workspace.
 //
 // Declared here and not through cudnn_backend.h, which comes with a 400 MB wheel. Numbers are those of cuDNN 9.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "simgpu/api.h"
+#include "simgpu/api/cudnn.h"
 
 namespace {
 
@@ -21,6 +23,7 @@ enum Attribute {
   kEngineConfigSharedMemoryUsed = 304,
   kExecutionPlanWorkspaceSize = 402,
   kOperationGraphEngineGlobalCount = 802,
+  kVariantPackDataPointers = 1001,
   kEngineGlobalIndex = 1301,
 };
 
@@ -46,6 +49,13 @@ size_t BytesOf(int attribute_type) {
 }
 
 }  // namespace
+
+void oomtrace::simgpu::CudnnPointers(void* variant_pack, const void** pointers, size_t most) {
+  const auto& attributes = static_cast<Descriptor*>(variant_pack)->attributes;
+  const auto it = attributes.find(kVariantPackDataPointers);
+  if (it == attributes.end()) return;
+  std::memcpy(pointers, it->second.data(), std::min(it->second.size(), most * sizeof(void*)));
+}
 
 SIMGPU_API int cudnnBackendCreateDescriptor(int type, void** descriptor) {
   *descriptor = new Descriptor{type, {}};

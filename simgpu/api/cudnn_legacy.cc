@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "simgpu/api.h"
+#include "simgpu/api/cudnn.h"
 #include "simgpu/api/runtime.h"
 
 using namespace oomtrace::simgpu;
@@ -63,10 +64,14 @@ SIMGPU_API int cudnnSetStream(void* handle, void* stream) {
   return kSuccess;
 }
 
-SIMGPU_API int cudnnGetStream(void* handle, void** stream) {
+void* oomtrace::simgpu::CudnnStream(void* handle) {
   std::lock_guard lock(mutex);
   const auto it = StreamsOfHandles().find(handle);
-  *stream = it == StreamsOfHandles().end() ? nullptr : it->second;
+  return it == StreamsOfHandles().end() ? nullptr : it->second;
+}
+
+SIMGPU_API int cudnnGetStream(void* handle, void** stream) {
+  *stream = CudnnStream(handle);
   return kSuccess;
 }
 

@@ -191,6 +191,16 @@ SIMGPU_API CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t* 
   return cuFuncGetParamInfo(reinterpret_cast<CUfunction>(kernel), index, offset, bytes);
 }
 
+SIMGPU_API CUresult cuFuncGetName(const char** name, CUfunction function) {
+  *name = LoadedKernels::Get().NameOf(reinterpret_cast<uintptr_t>(function));
+  if (**name == '\0') *name = Kernels::Get().NameOf(function);
+  return **name != '\0' ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+SIMGPU_API CUresult cuKernelGetName(const char** name, CUkernel kernel) {
+  return cuFuncGetName(name, reinterpret_cast<CUfunction>(kernel));
+}
+
 SIMGPU_API CUresult cuFuncSetAttribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
 SIMGPU_API CUresult cuFuncSetCacheConfig(CUfunction, CUfunc_cache) { return CUDA_SUCCESS; }
 SIMGPU_API CUresult cuFuncLoad(CUfunction) { return CUDA_SUCCESS; }

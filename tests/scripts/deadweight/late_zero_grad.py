@@ -1,7 +1,7 @@
 """The gradients of one step live on through the forward of the next.
 
 category: dead
-made: loss.backward()
+made: output = model(
 change: optimizer.step()
 """
 

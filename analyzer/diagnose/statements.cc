@@ -35,11 +35,11 @@ size_t Statements::DepthOf(uint32_t made, uint32_t stack) const {
     if (a.line != b.line) break;
   }
   if (depth == 0) depth = user.size();
-  while (depth > 0 && !IsUserFile(timeline_.frames[user[user.size() - depth]].file)) --depth;
+  while (depth > 0 && !IsUserFrame(timeline_.frames[user[user.size() - depth]])) --depth;
   if (depth > 0) return depth;
   // Nothing of the user's is common to both: the innermost of the user's there is.
   for (size_t i = 0; i < user.size(); ++i) {
-    if (IsUserFile(timeline_.frames[user[i]].file)) return user.size() - i;
+    if (IsUserFrame(timeline_.frames[user[i]])) return user.size() - i;
   }
   return std::min<size_t>(1, user.size());
 }

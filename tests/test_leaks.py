@@ -115,10 +115,10 @@ def test_a_leak_names_its_holder_before_it_dies(warm, analyze, script):
     assert verdict.pattern == "healthy"
     assert_names(verdict, script)
     assert_rate(verdict, job.truth)
-    # What is left of the card, at the rate of the leak.
+    # What is left of the card, at the rate of the leak; a bank that is copied to grow needs room for two.
     left = verdict.device["free"] + verdict.device["cache"]
     assert verdict.leak["steps_to_oom"] <= left / verdict.leak["bytes_per_step"] + 1
-    assert verdict.leak["steps_to_oom"] >= 0.8 * left / verdict.leak["bytes_per_step"]
+    assert verdict.leak["steps_to_oom"] >= 0.75 * left / verdict.leak["bytes_per_step"]
 
 
 @pytest.mark.parametrize("script", scripts(STEADY, QUICK_STEADY))

@@ -21,12 +21,14 @@ constexpr std::string_view kAlso = "also kept by ";
 struct Vote {
   int64_t bytes = 0;
   int64_t tensors = 0;
+  std::set<size_t> steps;  // in which they were made
 };
 
 // A name and the leaked tensors that it keeps.
 using Votes = std::map<std::string, Vote>;
 
 constexpr std::string_view kNameless = "a tensor of ";
+constexpr std::string_view kTensorItself = "(a tensor of ";  // after an expression: what it names is no container
 
 // Of what leaks, a share below 1 / this is not worth a change of its own.
 constexpr int64_t kWorthAChange = 10;
@@ -111,10 +113,17 @@ bool IsLoneVariable(const Votes& votes) {
 // Names by what they start with.
 using Containers = std::map<std::string, Votes>;
 
-void AddVote(const std::string& name, const Tensor& tensor, Containers& containers) {
+size_t StepOf(const Timeline& t, int64_t time) {
+  const auto step =
+      std::lower_bound(t.steps.begin(), t.steps.end(), time, [](const Step& s, int64_t at) { return s.end < at; });
+  return static_cast<size_t>(step - t.steps.begin());
+}
+
+void AddVote(const Timeline& t, const std::string& name, const Tensor& tensor, Containers& containers) {
   Vote& vote = containers[Root(name)][name];
   vote.bytes += tensor.bytes;
   ++vote.tensors;
+  vote.steps.insert(StepOf(t, tensor.born));
 }
 
 // What a search for holders passes over because its owner is known: parameters of a module that gets ever more of them,
@@ -139,15 +148,19 @@ Containers OwnedByName(const Facts& facts, const std::set<uint32_t>& leaking) {
     if (!leaking.contains(tensor.stack) || tensor.died <= facts.moment) continue;
     const std::string attribute = optimizers.contains(role.owner) ? "param_groups" : role.name;
     const std::string name = absl::StrCat(owner->second, ".", attribute);
-    AddVote(name, tensor, containers);
+    AddVote(t, name, tensor, containers);
   }
   return containers;
 }
 
-// Names of which one change lets go: of one container, or of the gradients of one model.
+// Names of which one change lets go: of one container, or of the tensors that are attributes of one model.
 std::string Keeper(const std::string& name) {
   const std::string owner = GraphOwner(name.substr(0, name.find(", through ")));
   const std::string_view expression = Expression(owner);
+  const bool is_tensor = KeptByGraph(name) && name.find(kTensorItself) != std::string::npos;
+  if (is_tensor && expression.find('[') == std::string_view::npos) {
+    return std::string(expression.substr(0, expression.find('.')));
+  }
   if (expression.ends_with(".grad")) return std::string(expression.substr(0, expression.find_first_of("[."))) + ".grad";
   return Root(owner);
 }
@@ -213,7 +226,7 @@ Containers HoldersOf(const Facts& facts, const Leak& leak) {
   const auto vote = [&](const Tensor& tensor) {
     // One of the step in work has a name too, the local variable that is about to let it go.
     if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) return;
-    AddVote(tensor.holder.str(), tensor, containers);
+    AddVote(t, tensor.holder.str(), tensor, containers);
   };
   for (const uint32_t i : facts.live) vote(t.tensors[i]);
   // Of a tensor that a larger one replaces, an earlier one was named where the search ran before the end.
@@ -240,27 +253,33 @@ std::string HolderOf(const Facts& facts, const Leak& leak) {
   return containers.empty() ? "" : NameOf(Most(containers));
 }
 
+// A variable or a gradient that is bound anew in each step keeps what one step made, and lets go of it by itself.
 std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak) {
   const Containers containers = HoldersOf(facts, leak);
   std::vector<std::string> others;
   if (containers.empty()) return others;
   const Votes& most = Most(containers);
-  int64_t all = 0;
-  for (const auto& [root, votes] : containers) all += Sum(votes);
   std::set<std::string> seen = {Keeper(most.begin()->first)};
-  const auto add = [&](const std::string& name) {
+  const auto add = [&](const std::string& name, const std::set<size_t>& steps) {
     const bool named = !GraphOwner(name).starts_with(kNameless);
-    if (named && seen.insert(Keeper(name)).second) others.push_back(name);
+    if (named && steps.size() > 1 && seen.insert(Keeper(name)).second) others.push_back(name);
   };
+  std::map<std::string, std::pair<std::string, std::set<size_t>>> beside;  // by keeper: a name, and the steps
   for (const auto& [name, vote] : most) {
     const std::string also = Also(name);
+    if (also.empty()) continue;
     const size_t end = std::min(also.find(", through "), also.size());
-    if (!also.empty()) add(Container(also.substr(0, end)).append(also.substr(end)));
+    auto& [example, steps] = beside[Keeper(also)];
+    if (example.empty()) example = Container(also.substr(0, end)).append(also.substr(end));
+    steps.insert(vote.steps.begin(), vote.steps.end());
   }
+  for (const auto& [keeper, found] : beside) add(found.first, found.second);
+  int64_t all = 0;
+  for (const auto& [root, votes] : containers) all += Sum(votes);
   for (const auto& [root, votes] : containers) {
-    int64_t tensors = 0;
-    for (const auto& [name, vote] : votes) tensors += vote.tensors;
-    if (tensors > 1 && kWorthAChange * Sum(votes) >= all) add(NameOf(votes));
+    std::set<size_t> steps;
+    for (const auto& [name, vote] : votes) steps.insert(vote.steps.begin(), vote.steps.end());
+    if (kWorthAChange * Sum(votes) >= all) add(NameOf(votes), steps);
   }
   return others;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/diagnose.h"
 #include "analyzer/diagnose/testing/training_run.h"
 
@@ -144,6 +145,22 @@ TEST(LeakHolder, WhoKeepsTheSameTensorsIsNamedToo) {
   EXPECT_EQ(leak.holder(), "graph of skipped (a scalar)");
   ASSERT_EQ(leak.other_holders_size(), 1);
   EXPECT_EQ(leak.other_holders(0), "errors, through a traceback");
+}
+
+// The step's own variable still holds what was made last; at the next step it lets go of it.
+TEST(LeakHolder, AVariableThatIsBoundAnewInEachStepIsNoOther) {
+  TrainingRun run;
+  std::vector<uint32_t> kept;
+  for (int step = 0; step < 9; ++step) {
+    run.Iteration([&] { kept.push_back(run.Keep("train.py", 31, {64, 1000}, 8 * kMiB)); });
+  }
+  for (size_t i = 0; i < kept.size(); ++i) {
+    run.raw().tensors[kept[i]].holder =
+        absl::StrCat("graph of total (a scalar", i + 1 == kept.size() ? "; also kept by graph of penalty" : "", ")");
+  }
+  const report::Leak leak = Diagnose(run.timeline()).report.leak();
+  EXPECT_EQ(leak.holder(), "graph of total (a scalar)");
+  EXPECT_EQ(leak.other_holders_size(), 0);
 }
 
 TEST(LeakHolder, TwoContainersOfWhatLeaksAreBothNamed) {

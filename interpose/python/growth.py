@@ -29,7 +29,9 @@ class Growth:
     def __init__(self):
         self.begun, self.spent = time.monotonic(), 0.0
         self.named = False  # a search has come to its end
-        self.clock = 0  # the optimizer whose steps count: the first one seen
+        self.clock = 0  # the optimizer whose steps count: the first one seen, or who took over
+        self.steps = 0  # so counted
+        self.since = set()  # optimizers that have stepped since
         self.looks = {}  # steps -> bytes that lived at their end
         self.died = False
         self.timeline = timeline_looks()
@@ -88,12 +90,23 @@ def watch_timeline(identity, steps):
         growth.named = named  # whether something grows has not been asked
 
 
+def is_round(identity):
+    """Whether with this optimizer's step a round of all optimizers begins anew. One that steps twice while the clock
+    does not has taken its place: an optimizer made for each epoch, or for each phase of a training."""
+    if growth.clock not in (0, identity) and identity not in growth.since:
+        growth.since.add(identity)
+        return False
+    growth.clock, growth.since = identity, set()
+    growth.steps += 1
+    return True
+
+
 @quiet
-def watch_growth(identity, steps):
-    """After an optimizer's step; steps: how many it has made."""
-    growth.clock = growth.clock or identity
-    if identity != growth.clock or not is_look(steps) or not counts_memory():
+def watch_growth(identity):
+    """After an optimizer's step."""
+    if not is_round(identity) or not is_look(growth.steps) or not counts_memory():
         return
+    steps = growth.steps
     growth.looks[steps] = live_bytes()
     if steps < FIRST_LOOK or not keeps_growing():
         return

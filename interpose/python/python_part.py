@@ -291,7 +291,7 @@ def after_step(item, *_):
     if worth_a_look(entry[1]):
         write_states(item, entry)
     entry[1] += 1
-    watch_growth(id(item), entry[1])
+    watch_growth(id(item))
 
 
 def hook_steps():

@@ -23,6 +23,10 @@ struct LaunchAddress {
   bool start = false;   // it is the tensor's first byte
 };
 
+// What an 8-byte word of a launch's parameters, which lies within the tensor whose block begins at `begin`, points to:
+// to no tensor where it is a number beside the remains of an address.
+LaunchAddress PointsTo(uint64_t word, int64_t tensor, uint64_t begin);
+
 enum class WorkKind : uint8_t { kUnseen, kKernel, kCopy, kFill };  // kUnseen: the launch was seen, its work was not
 
 struct LaunchedWork {

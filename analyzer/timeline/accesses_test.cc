@@ -40,6 +40,14 @@ class AccessesTest : public ::testing::Test {
   int64_t time_ = 100;
 };
 
+TEST(PointsTo, ANumberBesideTheRemainsOfAnAddressIsNone) {
+  constexpr uint64_t kBlock = 0x7f943de00000;
+  EXPECT_EQ(PointsTo(0x7f943f800000, 3, kBlock).tensor, -1) << "1.0f below the upper half of an address";
+  EXPECT_EQ(PointsTo(0x7f943f800004, 3, kBlock).tensor, 3);
+  EXPECT_TRUE(PointsTo(kBlock, 3, kBlock).start);
+  EXPECT_EQ(PointsTo(0x7f943f800000, 3, 0x7f943f800000).tensor, 3) << "where a block begins there";
+}
+
 TEST_F(AccessesTest, WhatFillsATensorDoesNotReadIt) {
   Fill(0);
   Kernel(kElementwise, {1});

@@ -488,8 +488,8 @@ void Builder::OnLaunch(int64_t time, const trace::Launch& event) {
   for (const int64_t difference : event.address()) {
     address += static_cast<uint64_t>(difference);
     const int64_t tensor = TensorAt(address, static_cast<int32_t>(event.device()));
-    const bool start = tensor >= 0 && timeline_.tensors[static_cast<size_t>(tensor)].address == address;
-    addresses.push_back({tensor, start});
+    const uint64_t begin = tensor >= 0 ? timeline_.tensors[static_cast<size_t>(tensor)].address : 0;
+    addresses.push_back(PointsTo(address, tensor, begin));
   }
   gpu_.OnLaunch(time, event, interned_.Stack(event.stack()), std::move(addresses));
 }

@@ -75,6 +75,12 @@ std::string WhyNone(const Advisor& a, const std::vector<report::Fix>& dropped) {
                         ", is by itself more than the ", Bytes(a.predictor().capacity()),
                         " that this process can have. It has to be made smaller, in pieces, or on the CPU.");
   }
+  if (a.Has("cache_out_of_reach")) {
+    return absl::StrCat("what asked at ", a.Where(), " cannot have PyTorch's cache, of which ",
+                        Bytes(facts.unallocated()),
+                        " are idle. torch.cuda.empty_cache() before the call gives back what of that is in whole "
+                        "segments; whether it is enough is not on record.");
+  }
   const int64_t missing = facts.need() - a.predictor().capacity();
   std::string why = absl::StrCat(
       "the request at ", a.Where(), " came on top of ", Bytes(facts.device.tensors()), " in tensors (",
@@ -135,6 +141,12 @@ void Rank(Advisor& a) {
 void Advise(Diagnosis& diagnosis) {
   if (WithoutTorch(*diagnosis.facts.timeline)) {
     AdviseDeviceProgram(diagnosis);
+    return;
+  }
+  if (diagnosis.outside.decides) {
+    diagnosis.report.set_no_fix(
+        absl::StrCat(OutsideSentence(diagnosis.facts, diagnosis.outside.growth),
+                     ". It has to give back what it took; whatever else is made smaller only puts the end off."));
     return;
   }
   Advisor advisor(diagnosis);

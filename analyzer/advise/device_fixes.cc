@@ -41,7 +41,7 @@ class DeviceAdvisor {
     const bool idle = facts_.idle_pools > 0 || (facts_.pools_may_hold && freed_into_pools_ > 0);
     if (idle && !InStreamOrder(*facts_.oom)) TrimPool();
     if (cupy_gave_up) SpillToHost();
-    if (pattern_ != "gradual_leak") Shrink();
+    if (pattern_ != "gradual_leak" && !facts_.without_context) Shrink();
   }
 
  private:

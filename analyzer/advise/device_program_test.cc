@@ -155,6 +155,28 @@ TEST(DeviceProgram, ProcessesOfOthersAreNamedWhereTheyHoldMore) {
   EXPECT_EQ(report.fixes(0).id(), "free_other_processes");
 }
 
+TEST(DeviceProgram, AContextThatFoundNoRoomIsAnothersDoing) {
+  Program program;
+  program.timeline().gpu_processes = {{.pid = 7, .bytes = 8 * kGiB - 100 * kMiB, .self = false, .name = "other"}};
+  program.Refuse(kProgram, 0x10, kMiB);
+  program.timeline().memory_readings.clear();
+  program.timeline().out_of_memory.back().device_free = program.timeline().out_of_memory.back().device_total = 0;
+  const report::Report report = program.Report();
+  EXPECT_EQ(report.pattern(), "other_process");
+  EXPECT_THAT(report.evidence(), Contains(HasSubstr("context itself")));
+  ASSERT_EQ(report.fixes_size(), 1);
+  EXPECT_EQ(report.fixes(0).id(), "free_other_processes");
+}
+
+// The driver hands out pages of 2 MiB: what is left of the last one serves nobody.
+TEST(DeviceProgram, LessThanAPageFreeIsNoFragmentation) {
+  Program program;
+  for (int i = 0; i < 300; ++i) program.Allocate(kProgram, 0x10, kMiB / 2);
+  program.Refuse(kProgram, 0x10, kMiB / 2);
+  program.timeline().out_of_memory.back().device_free = kMiB;
+  EXPECT_EQ(program.Report().pattern(), "gradual_leak");
+}
+
 TEST(DeviceProgram, EnoughFreeAndRefusedIsCalledFragmentation) {
   Program program;
   for (int i = 0; i < 10; ++i) program.Free(program.Allocate(kProgram, 0x10, kGiB));

@@ -188,7 +188,10 @@ class Ranking {
     // Where a growth decides, the cache would only have put the end off.
     if (Is("gradual_leak")) return;
     const int64_t unallocated = facts_.unallocated();
-    if (Is("fragmentation")) {
+    if (!facts_.oom->from_caching_allocator) {
+      if (facts_.device.free() + unallocated >= facts_.requested && Share(unallocated, facts_.requested) > 0.1)
+        Add("cache_out_of_reach", "PyTorch's cache has the room, and only PyTorch's own tensors can have it", 0.85);
+    } else if (Is("fragmentation")) {
       Add("fragmentation", "enough is reserved but unallocated, in pieces too small", 0.92);
     } else if (Is("late_allocation")) {
       return;

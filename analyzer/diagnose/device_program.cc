@@ -21,6 +21,8 @@ namespace {
 constexpr double kPoolShare = 0.5;
 // After so many allocations a program has found its course.
 constexpr int64_t kSetUpCalls = 8;
+// The driver hands out device memory in pages of this size: a remainder below it serves nobody.
+constexpr int64_t kPage = int64_t{2} << 20;
 // What the context of CUDA and its libraries takes at most, before it is remarkable.
 constexpr int64_t kLargestContext = int64_t{3} << 29;
 
@@ -59,12 +61,13 @@ class Verdict {
                        ", exceeds what this process can have of the card, ", Bytes(Reachable()),
                        ", even with everything else given back."));
       Cause("single_allocation_exceeds_card", "one allocation is larger than all that this process can have", 0.95);
-    } else if (facts_.device.free() >= facts_.requested) {
+    } else if (facts_.device.free() >= facts_.requested + kPage) {
       Set("fragmentation", 0.6);
       Say(absl::StrCat("The device had ", Bytes(facts_.device.free()), " free, more than the ", Bytes(facts_.requested),
                        " asked for: no free piece was large enough, or a limit on the process refused it."));
       Cause("fragmentation", "enough is free, but not in one piece", 0.5);
-    } else if (facts_.device.free() + facts_.idle_pools >= facts_.requested && !InStreamOrder(*facts_.oom)) {
+    } else if (facts_.idle_pools > 0 && facts_.device.free() + facts_.idle_pools >= facts_.requested &&
+               !InStreamOrder(*facts_.oom)) {
       Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.7);
       Say("With what its stream-ordered pools keep, the request would have fit.");
       Cause("idle_pools", "stream-ordered pools keep what the program freed", 0.8);
@@ -88,7 +91,11 @@ class Verdict {
       Say(absl::StrCat("This process's stream-ordered pools kept ", IdlePools(),
                        " that it had freed: the device did not get it back."));
     }
-    if (facts_.oom != nullptr) Request();
+    if (facts_.oom != nullptr && facts_.without_context) {
+      Say(kWithoutContext);
+    } else if (facts_.oom != nullptr) {
+      Request();
+    }
     OtherThreads();
     Holders();
     BesideTheDevice();

@@ -277,6 +277,18 @@ DeviceGrowth FindLastingGrowth(const Timeline& timeline) {
   return growth.found && ClimbsToTheEnd(timeline, growth.site) ? growth : DeviceGrowth();
 }
 
+DeviceGrowth FindGrowthOverSteps(const Timeline& timeline, int64_t moment) {
+  int64_t steps = 0;
+  for (const Step& step : timeline.steps) steps += step.end <= moment ? 1 : 0;
+  if (steps < kFewestOfAGrowth) return {};
+  Quarters times = {};
+  for (int i = 0; i < kQuarters; ++i)
+    times.at(i) = timeline.steps[static_cast<size_t>(steps * (i + 1) / kQuarters - 1)].end;
+  times.back() = moment;
+  const DeviceGrowth growth = FindDeviceGrowth(timeline, DeviceSitesAt(timeline, moment), moment);
+  return growth.found && Climbs(KeptSince(timeline, growth.site, times, moment)) ? growth : DeviceGrowth();
+}
+
 int64_t FreedIntoPools(const Timeline& timeline, int64_t moment) {
   std::map<uint64_t, std::vector<std::pair<int64_t, int64_t>>> pools;  // changes: time, bytes
   for (const DeviceAllocation& allocation : timeline.device_allocations) {

@@ -54,6 +54,9 @@ DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<Device
 // life, the end of the recording included. What was filled once, or given back, does not grow.
 DeviceGrowth FindLastingGrowth(const Timeline& timeline);
 
+// The same of a training, from quarter to quarter of its steps until `moment`; it takes at least eight of them.
+DeviceGrowth FindGrowthOverSteps(const Timeline& timeline, int64_t moment);
+
 // Bytes that the program has freed into its stream-ordered pools by `moment`: what they can keep at most, the highest
 // that lived in each until then, less what lives.
 int64_t FreedIntoPools(const Timeline& timeline, int64_t moment);

@@ -233,16 +233,32 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   }
   d.kept = FindKeptOutputs(d.facts);
   d.pattern = DecidePattern(d.facts, d.leak, d.kept);
+  d.outside = FindOutsideGrowth(d.facts);
+  // What PyTorch's own tensors, or other processes, explain comes first.
+  d.outside.decides &= d.pattern.name != "gradual_leak" && d.pattern.name != "other_process";
+  if (d.outside.decides) d.pattern = OutsidePattern(d.facts, d.outside);
+  if (!d.facts.oom && d.outside.growth.found)
+    d.pattern.evidence.push_back(absl::StrCat("Warning: ", OutsideSentence(d.facts, d.outside.growth), "."));
   report::Report& report = d.report;
   report.set_pattern(d.pattern.name);
   report.set_confidence(d.pattern.confidence);
+  if (d.outside.decides) {
+    report::Cause* out = report.add_causes();
+    out->set_id("accumulating_allocations");
+    out->set_confidence(0.85);
+    out->set_title("one place outside PyTorch allocates again and again, and what it made before stays");
+  }
   for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pattern)) {
     report::Cause* out = report.add_causes();
     out->set_id(cause.id);
     out->set_confidence(cause.confidence);
     out->set_title(cause.title);
   }
-  *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
+  if (d.outside.decides) {
+    FillOutsideCulprit(d.facts, d.outside.growth, report.mutable_culprit());
+  } else {
+    *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
+  }
   FillLeak(d.facts, d.leak, *report.mutable_leak());
   if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
     report.mutable_leak()->set_holder(report.culprit().holder());

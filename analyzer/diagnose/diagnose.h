@@ -5,6 +5,7 @@
 #include "analyzer/diagnose/facts.h"
 #include "analyzer/diagnose/kept_outputs.h"
 #include "analyzer/diagnose/leak.h"
+#include "analyzer/diagnose/outside.h"
 #include "analyzer/diagnose/pattern.h"
 #include "analyzer/replay/replay.h"
 
@@ -16,6 +17,7 @@ struct Diagnosis {
   Leak leak;
   KeptOutputs kept;
   Pattern pattern;
+  OutsideGrowth outside;
   Fidelity fidelity;  // of == 0 where the model does not apply
   DeadWeight dead_weight;
   report::Report report;

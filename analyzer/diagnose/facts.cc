@@ -102,6 +102,8 @@ constexpr int64_t kFreeBeyondDoubt = int64_t{64} << 20;
 
 void FindMemoryLimit(Facts& facts) {
   if (!facts.oom) return;
+  facts.without_context = facts.oom->device_total == 0 && facts.timeline->memory_readings.empty() &&
+                          facts.device.tensors() + facts.device.cache() + facts.device.other() == 0;
   facts.memory_limit = facts.oom->limit;
   facts.memory_limit_known = facts.memory_limit > 0;
   // PyTorch's words name the limit whichever its backend; guessing needs the allocator that we model.

@@ -47,6 +47,7 @@ struct Facts {
   int64_t memory_limit = 0;
   bool memory_limit_known = false;
   bool refused_by_limit = false;  // the device was not asked
+  bool without_context = false;   // the device refused, and had never told its free memory: no context came to be
 
   int64_t need() const { return device.tensors() + refused; }
   // What PyTorch's allocator has reserved and could hand out to anybody, if the pieces are large enough.

@@ -223,12 +223,14 @@ Pattern Healthy(const Facts& facts, const Leak& leak) {
   const int64_t margin = facts.WithinLimit(facts.device.total() - facts.device.context() -
                                            facts.device.other_processes() - facts.device.other()) -
                          facts.peak_reserved;
-  p.evidence.push_back(absl::StrCat("No allocation failed for good in ", Count(facts.steps, facts.step_noun), "."));
+  p.evidence.push_back(absl::StrCat(
+      facts.survived_refusals > 0 ? "No refused allocation ended the process in " : "No allocation failed in ",
+      Count(facts.steps, facts.step_noun), "."));
   p.evidence.push_back(absl::StrCat("Tensors peaked at ", Bytes(facts.peak), " and PyTorch reserved at most ",
                                     Bytes(facts.peak_reserved), ", which left ", Bytes(margin), " of the device."));
   if (facts.survived_refusals > 0) {
-    p.evidence.push_back(
-        absl::StrCat(Count(facts.survived_refusals, "allocation"), " failed, and the program went on."));
+    p.evidence.push_back(absl::StrCat(Count(facts.survived_refusals, "allocation"),
+                                      " failed, and the process went on; a thread may have ended of it."));
   }
   if (leak.found && leak.boundaries_are_steps) {
     p.evidence.push_back(absl::StrCat("Warning: memory held at the end of each step grows by ",
@@ -310,7 +312,11 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& k
         "; this one asked for ",
         Bytes(facts.device.total() - facts.device.free() - facts.device.other_processes() + facts.requested),
         " in all."));
-    AddRequest(facts, p);
+    if (facts.without_context) {
+      p.evidence.emplace_back(kWithoutContext);
+    } else {
+      AddRequest(facts, p);
+    }
     return p;
   }
   if (LeakExplainsDeath(facts, leak)) return LeakPattern(facts, leak);
@@ -335,7 +341,8 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& k
   // Lines that had never run account for a need never seen before: it is new, whatever the state of the cache.
   const int64_t excess = facts.need() - earlier_peak;
   const bool is_new = !evaluation && excess > 0 && 2 * FindNewlyMade(facts).bytes >= excess;
-  if (Unallocated(facts) >= facts.refused && !is_new) return Fragmented(facts, earlier_peak);
+  if (facts.oom->from_caching_allocator && Unallocated(facts) >= facts.refused && !is_new)
+    return Fragmented(facts, earlier_peak);
   if (evaluation) return EvaluationDeath(facts, kept, training_peak);
   return LateDeath(facts, earlier_peak);
 }

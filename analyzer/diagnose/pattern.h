@@ -10,6 +10,10 @@
 
 namespace oomtrace {
 
+// Where Facts::without_context.
+inline constexpr char kWithoutContext[] =
+    "This process holds nothing yet: the CUDA context itself, which takes some hundred MiB, found no room.";
+
 struct Pattern {
   std::string name;
   double confidence = 0;

@@ -133,6 +133,26 @@ int64_t SegmentsMissing(const Timeline& timeline, int64_t time) {
   return std::max<int64_t>(0, ReservedAt(timeline, time) - segments);
 }
 
+int64_t ForeignBytes(const Timeline& timeline) {
+  int64_t bytes = 0;
+  for (const GpuProcess& process : timeline.gpu_processes) {
+    if (!process.self) bytes += process.bytes;
+  }
+  return bytes;
+}
+
+// Of a device that refused the context itself its memory was never read: its size is known, and what others hold.
+void SetTotalsUnread(const Timeline& timeline, DeviceUse* use) {
+  for (const DeviceInfo& info : timeline.devices) {
+    if (info.index != timeline.device || info.total == 0) continue;
+    use->total = info.total;
+    use->free = std::max<int64_t>(0, info.total - ForeignBytes(timeline));
+    use->notes.push_back(
+        "how much of the device was free could not be read without a context: it is the device's size, less what the "
+        "other processes hold as far as the driver lists them");
+  }
+}
+
 // A trace with losses may lack the allocation of segments that PyTorch's own count of what it reserved still has.
 void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t time, DeviceUse* use) {
   if (refusal != nullptr && refusal->device_total > 0) {
@@ -146,7 +166,10 @@ void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t tim
     if (reading.time <= time) before = &reading;
     if (reading.time > time && after == nullptr) after = &reading;
   }
-  if (before == nullptr && after == nullptr) return;
+  if (before == nullptr && after == nullptr) {
+    if (refusal != nullptr) SetTotalsUnread(timeline, use);
+    return;
+  }
   const Taken since = before == nullptr ? Taken() : TakenSince(timeline, before->time, time);
   // The reading that follows is as good, where nothing was taken until then.
   const bool use_after =
@@ -164,14 +187,6 @@ void SetTotals(const Timeline& timeline, const OutOfMemory* refusal, int64_t tim
     }
   }
   use->free = std::clamp<int64_t>(reading.free - taken, 0, reading.total);
-}
-
-int64_t ForeignBytes(const Timeline& timeline) {
-  int64_t bytes = 0;
-  for (const GpuProcess& process : timeline.gpu_processes) {
-    if (!process.self) bytes += process.bytes;
-  }
-  return bytes;
 }
 
 // A part of the whole that gives way, and what it is called.

@@ -238,6 +238,21 @@ TEST(DeviceUseTest, WithoutAReadingOnlyTheOwnNumbersAreKnown) {
   EXPECT_EQ(use.context, 0);
 }
 
+// cudaMemGetInfo needs a context; where that was refused, the card's size and its other processes are still known.
+TEST(DeviceUseTest, OfADeviceThatRefusedTheContextItself) {
+  Timeline timeline;
+  timeline.devices = {{.index = 0, .name = "card", .total = 1000}};
+  timeline.gpu_processes = {{.pid = 7, .bytes = 950, .self = false, .name = "other"}};
+  OutOfMemory refusal;
+  refusal.time = 20;
+  timeline.out_of_memory.push_back(refusal);
+  const DeviceUse use = DeviceUseAt(timeline, 20);
+  EXPECT_EQ(use.total, 1000);
+  EXPECT_EQ(use.other_processes, 950);
+  EXPECT_EQ(use.free, 50);
+  ASSERT_THAT(use.notes, SizeIs(1));
+}
+
 TEST(LiveTensorsTest, BornAtIncludedDiedAtExcluded) {
   const Timeline timeline = FullDevice();
   EXPECT_THAT(LiveTensors(timeline, 0, 11), ElementsAre(0u, 1u));

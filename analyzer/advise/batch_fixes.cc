@@ -79,6 +79,17 @@ bool HasBatches(const Advisor& a) {
   });
 }
 
+// Whether what did not fit was the input of a batch of another size, or as long as one: then the batch that the trace
+// shows is the one before.
+bool BatchNotSeen(const Advisor& a) {
+  const std::vector<int64_t>& input = a.predictor().batch().input;
+  const uint32_t layout = a.facts().oom->layout;
+  if (layout == 0 || input.size() < 2) return false;
+  const std::vector<int64_t>& refused = a.t().layouts[layout].shape;
+  return refused.size() == input.size() && refused[0] > input[0] &&
+         std::equal(refused.begin() + 1, refused.end(), input.begin() + 1);
+}
+
 }  // namespace
 
 void BoundBatch(Advisor& a) {
@@ -90,9 +101,9 @@ void BoundBatch(Advisor& a) {
   seen.reserved = std::max(before, std::min(p.reserved, a.facts().peak_reserved));
   seen.headroom = a.predictor().capacity() - seen.reserved;
   seen.fits = true;
-  const std::string input = a.predictor().batch().input.empty()
-                                ? std::string()
-                                : absl::StrCat(" (this one had ", Shape(a.predictor().batch().input, ""), ")");
+  const std::vector<int64_t>& shape =
+      BatchNotSeen(a) ? a.t().layouts[a.facts().oom->layout].shape : a.predictor().batch().input;
+  const std::string input = shape.empty() ? std::string() : absl::StrCat(" (this one had ", Shape(shape, ""), ")");
   a.Add("bound_batch", "Limit the largest batch",
         absl::StrCat("truncate or bucket the samples so that no batch exceeds those that fitted", input,
                      ", or form batches by a limit of tokens"),
@@ -101,7 +112,7 @@ void BoundBatch(Advisor& a) {
 
 void ShrinkMicroBatch(Advisor& a) {
   const int64_t batch = a.predictor().batch().size;
-  if (batch <= 1 || !HasBatches(a)) return;
+  if (batch <= 1 || !HasBatches(a) || BatchNotSeen(a)) return;
   const bool expandable = a.predictor().expandable_recorded();
   int64_t plain = 0;
   const std::vector<int64_t> sizes = SmallerBatches(a);

@@ -55,7 +55,7 @@ WasteFinder::WasteFinder(const Facts& facts, const GpuTime::Window& window)
       t_(*facts.timeline),
       gpu_(t_.gpu_time),
       window_(window),
-      to_exit_(facts.oom == nullptr && t_.exited && WindowLastedToExit(gpu_, window)),
+      to_exit_(facts.oom == nullptr && t_.exited && t_.exit_status == 0 && WindowLastedToExit(gpu_, window)),
       statements_(t_, window.begin, window.end) {
   for (uint32_t i = 0; i < t_.tensors.size(); ++i) {
     const Tensor& tensor = T(i);
@@ -73,7 +73,12 @@ const TensorAccess* WasteFinder::AccessOf(int64_t index) const {
   return found == gpu_.accesses.end() ? nullptr : &found->second;
 }
 
-bool WasteFinder::Over(const Tensor& tensor) const { return Ended(tensor) || (to_exit_ && !IsKept(tensor.category)); }
+bool WasteFinder::Over(const Tensor& tensor) const {
+  // What a program that failed let go of on its way out it may have wanted to read later.
+  const bool failed = facts_.oom == nullptr && t_.exited && t_.exit_status != 0;
+  if (failed && tensor.died >= t_.tensors.back().born) return false;
+  return Ended(tensor) || (to_exit_ && !IsKept(tensor.category));
+}
 
 bool WasteFinder::WholeStepIn(int64_t begin, int64_t end) const {
   for (size_t i = 0; i < t_.steps.size(); ++i) {

@@ -158,10 +158,9 @@ std::string Keeper(const std::string& name) {
   const std::string owner = GraphOwner(name.substr(0, name.find(", through ")));
   const std::string_view expression = Expression(owner);
   const bool is_tensor = KeptByGraph(name) && name.find(kTensorItself) != std::string::npos;
-  if (is_tensor && expression.find('[') == std::string_view::npos) {
-    return std::string(expression.substr(0, expression.find('.')));
+  if (expression.ends_with(".grad") || (is_tensor && expression.find('[') == std::string_view::npos)) {
+    return std::string(expression.substr(0, expression.find_first_of("[.")));
   }
-  if (expression.ends_with(".grad")) return std::string(expression.substr(0, expression.find_first_of("[."))) + ".grad";
   return Root(owner);
 }
 
@@ -259,10 +258,15 @@ std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak) {
   std::vector<std::string> others;
   if (containers.empty()) return others;
   const Votes& most = Most(containers);
-  std::set<std::string> seen = {Keeper(most.begin()->first)};
+  std::vector<std::string> seen = {Keeper(most.begin()->first)};
   const auto add = [&](const std::string& name, const std::set<size_t>& steps) {
-    const bool named = !GraphOwner(name).starts_with(kNameless);
-    if (named && steps.size() > 1 && seen.insert(Keeper(name)).second) others.push_back(name);
+    const std::string keeper = Keeper(name);
+    const bool known = std::any_of(seen.begin(), seen.end(), [&](const std::string& other) {
+      return keeper == other || keeper.starts_with(other + ".") || other.starts_with(keeper + ".");
+    });
+    if (known || steps.size() < 2 || GraphOwner(name).starts_with(kNameless)) return;
+    seen.push_back(keeper);
+    others.push_back(name);
   };
   std::map<std::string, std::pair<std::string, std::set<size_t>>> beside;  // by keeper: a name, and the steps
   for (const auto& [name, vote] : most) {

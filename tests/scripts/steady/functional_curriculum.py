@@ -9,7 +9,7 @@ def main(steps):
     weight = torch.randn(128, 128, device="cuda", requires_grad=True)
     optimizer = torch.optim.Adam([weight])
     for step in range(steps):
-        x = torch.randn(256 + 64 * min(step, 60), 128, device="cuda")
+        x = torch.randn(256 + 64 * min(step, 20), 128, device="cuda")
         y = (x @ weight).tanh()
         y.square().mean().backward()
         optimizer.step()

@@ -1,8 +1,13 @@
 // The variables by which a user sets the recorder: what each may hold, and what is taken where it holds nonsense.
 //
-//   switches  OOMTRACE, OOMTRACE_DLSYM, OOMTRACE_STACKS (on), OOMTRACE_VERBOSE (off): 1, on, yes, true; 0, off, no,
-//   false size      OOMTRACE_BUDGET: bytes, or with K, M, G, T (also KiB, KB …, multiples of 1024 all of them) steps
-//   OOMTRACE_TIMELINE: N, the first N, or A-B, counted from 1 tier      OOMTRACE_CUPTI: off, mem, timeline
+// Switches are OOMTRACE, OOMTRACE_DLSYM and OOMTRACE_STACKS, which are on by themselves, and OOMTRACE_VERBOSE, which is
+// off: 1, on, yes and true mean on; 0, off, no and false mean off, in any case.
+//
+// OOMTRACE_BUDGET is a size: bytes, or a number with K, M, G or T (KB and KiB, too), which are multiples of 1024.
+//
+// OOMTRACE_TIMELINE is a window of optimizer steps, counted from 1: N, the first N of them, or A-B.
+//
+// OOMTRACE_CUPTI is a tier: off, mem or timeline.
 //
 // An empty variable is one that is not set. Any thread; nothing is allocated.
 #pragma once

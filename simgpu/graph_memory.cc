@@ -12,11 +12,6 @@ void GraphMemory::AddGraph(uintptr_t graph) {
   graphs_.try_emplace(graph);
 }
 
-bool GraphMemory::IsGraph(uintptr_t graph) const {
-  std::lock_guard lock(mutex_);
-  return graphs_.contains(graph);
-}
-
 GraphMemory::Result GraphMemory::AddAllocation(uintptr_t graph, uintptr_t node, size_t bytes, int device,
                                                uintptr_t* address) {
   std::lock_guard lock(mutex_);

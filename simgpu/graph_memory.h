@@ -31,7 +31,6 @@ class GraphMemory {
   explicit GraphMemory(std::function<DeviceMemory&(int)> device) : device_(std::move(device)) {}
 
   void AddGraph(uintptr_t graph);
-  bool IsGraph(uintptr_t graph) const;
   // kInvalid: not a graph. `node` is the new node's handle.
   Result AddAllocation(uintptr_t graph, uintptr_t node, size_t bytes, int device, uintptr_t* address);
   Result AddFree(uintptr_t graph, uintptr_t node, uintptr_t address);  // kInvalid too: no address of a node

@@ -1,8 +1,5 @@
 #include "interpose/python/python_stack.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include <atomic>
 
 #include "interpose/hooks/unwind.h"
@@ -10,6 +7,7 @@
 #include "interpose/python/py_api.h"
 #include "interpose/record/hash.h"
 #include "interpose/record/recent_table.h"
+#include "interpose/record/settings.h"
 
 namespace oomtrace {
 namespace {
@@ -105,8 +103,7 @@ void TrustFirstStack() {
   if (decided.load(std::memory_order_relaxed)) return;
   const PyApi* python = Python();
   if (python == nullptr || python->Py_IsInitialized() == 0) return;
-  const char* setting = getenv("OOMTRACE_STACKS");
-  if (setting != nullptr && strcmp(setting, "0") == 0) return;
+  if (!SwitchedOn("OOMTRACE_STACKS", true)) return;
   const void* thread = python->PyGILState_GetThisThreadState();
   if (thread == nullptr || looks.fetch_add(1, std::memory_order_relaxed) >= kMostLooks) return;
   const FrameLayout* layout = LayoutOfInterpreter();

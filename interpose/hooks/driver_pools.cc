@@ -68,6 +68,6 @@ OOMTRACE_EXPORT CUresult cuGraphAddMemAllocNode(CUgraphNode* node, CUgraph graph
 OOMTRACE_EXPORT CUresult cuDeviceGraphMemTrim(CUdevice device) {
   const HookSite site = OOMTRACE_SITE(kCuDeviceGraphMemTrim);
   const CUresult result = CallChangingFree<CUresult>(site, device);
-  if (HasGraphMemoryNodes() && !InsideCuda::Now()) RecordGraphMemory(site);
+  RecordGraphMemory(site);
   return result;
 }

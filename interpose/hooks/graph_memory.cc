@@ -25,6 +25,9 @@ using GetAttribute = int(int device, int attribute, void* value);
 static_assert(static_cast<int>(cudaGraphMemAttrReservedMemCurrent) ==
               static_cast<int>(CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT));
 
+// Whether this is the outermost call, of a process whose graphs allocate.
+bool Watched() { return has_nodes.load(std::memory_order_relaxed) && !InsideCuda::Now(); }
+
 bool ReservedByGraphs(uint32_t device, uint64_t* bytes) {
   static std::atomic<void*> found{nullptr};
   void* get = found.load(std::memory_order_acquire);
@@ -39,9 +42,9 @@ bool ReservedByGraphs(uint32_t device, uint64_t* bytes) {
 }  // namespace
 
 void NoteGraphMemoryNode() { has_nodes.store(true, std::memory_order_relaxed); }
-bool HasGraphMemoryNodes() { return has_nodes.load(std::memory_order_relaxed); }
 
 void RecordGraphMemory(const HookSite& site) {
+  if (!Watched()) return;
   const uint32_t device = CurrentDevice();
   uint64_t now = 0;
   if (device >= kMostDevices || !ReservedByGraphs(device, &now)) return;
@@ -63,10 +66,9 @@ namespace {
 template <typename Result, typename... Arguments>
 Result Launch(const HookSite& site, Arguments... arguments) {
   const Result result = CallReal<Result>(site, arguments...);
-  if (!HasGraphMemoryNodes() || InsideCuda::Now()) return result;
   RecordGraphMemory(site);
   // How much was missing, the driver does not say.
-  if (static_cast<int>(result) == CUDA_ERROR_OUT_OF_MEMORY)
+  if (static_cast<int>(result) == CUDA_ERROR_OUT_OF_MEMORY && !InsideCuda::Now())
     RecordDeviceAllocation(site, {.kind = MemoryKind::kPhysical}, CUDA_ERROR_OUT_OF_MEMORY);
   return result;
 }

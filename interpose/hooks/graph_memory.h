@@ -9,9 +9,9 @@ namespace oomtrace {
 
 // A graph was given a node that allocates: from now on launches are followed by a question to the driver.
 void NoteGraphMemoryNode();
-bool HasGraphMemoryNodes();
 
-// After a call that may have changed what the current device's pool holds. Outside of the recorder.
+// After a call that may have changed what the current device's pool holds. Outside of the recorder. Nothing happens
+// where no graph has such a node, and inside a CUDA call, whose caller asks himself.
 void RecordGraphMemory(const HookSite& site);
 
 }  // namespace oomtrace

@@ -70,6 +70,6 @@ OOMTRACE_EXPORT cudaError_t cudaGraphAddMemAllocNode(cudaGraphNode_t* node, cuda
 OOMTRACE_EXPORT cudaError_t cudaDeviceGraphMemTrim(int device) {
   const HookSite site = OOMTRACE_SITE(kDeviceGraphMemTrim);
   const cudaError_t result = CallChangingFree<cudaError_t>(site, device);
-  if (HasGraphMemoryNodes() && !InsideCuda::Now()) RecordGraphMemory(site);
+  RecordGraphMemory(site);
   return result;
 }

@@ -9,7 +9,6 @@
 #include "cupti/interface.h"
 #include "interpose/hooks/real.h"
 #include "interpose/record/gpu_events.h"
-#include "interpose/record/settings.h"
 #include "interpose/record/text.h"
 
 namespace oomtrace {
@@ -278,6 +277,8 @@ void CollectorStepEnd(uint64_t optimizer) {
   steps.fetch_add(1);
   UpdateWindow();
 }
+
+const StepWindow* TimelineWindow() { return settings.tier == CuptiTier::kTimeline ? &settings.window : nullptr; }
 
 void NudgeCollector() {
   if (const Collector* control = collector.load(std::memory_order_acquire)) control->nudge();

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "interpose/record/recorder.h"
+#include "interpose/record/settings.h"
 #include "interpose/record/wire.h"
 
 namespace oomtrace {
@@ -23,6 +24,8 @@ void DevicesFound();
 void CollectorRecordingStarted(Recorder& recorder);
 // An optimizer's step is over.
 void CollectorStepEnd(uint64_t optimizer);
+// The window of the timeline that was asked for; nullptr: none was.
+const StepWindow* TimelineWindow();
 // Memory has run out: what is complete is handed over soon.
 void NudgeCollector();
 

@@ -17,11 +17,11 @@ PAUSE = 50  # times a search's own duration, until the next one
 
 def timeline_looks():
     """Steps of a timeline's window in which the holders of what lives are asked for: the second, when all that is born
-    once has been born, and the last. The window's format is that of OOMTRACE_TIMELINE, "3" or "10-12"."""
-    first, dash, last = os.environ.get("OOMTRACE_TIMELINE", "").partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
+    once has been born, and the last."""
+    window = timeline_window()
+    if window is None:
         return ()
-    first, last = (int(first), int(last)) if dash else (1, int(first))
+    first, last = window
     return {min(first + 1, last), last}
 
 

@@ -205,6 +205,13 @@ PyObject* StacksWanted(PyObject*, PyObject*) {
   return Python()->Py_BuildValue("i", SwitchedOn("OOMTRACE_STACKS", true) ? 1 : 0);
 }
 
+// timeline_window() -> (first, last) optimizer step of the timeline, counted from 1; None where none was asked for
+PyObject* WindowOfTimeline(PyObject*, PyObject*) {
+  const StepWindow* window = TimelineWindow();
+  if (window == nullptr) return None();
+  return Python()->Py_BuildValue("(KK)", static_cast<Long>(window->first), static_cast<Long>(window->last));
+}
+
 // use_stacks(trusted)
 PyObject* UseStacks(PyObject*, PyObject* arguments) {
   int trusted;
@@ -238,6 +245,7 @@ PyMethodDef functions[] = {
     {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},
     {"frame_slots", FrameSlots, kVarArgs, nullptr},
     {"stacks_wanted", StacksWanted, kVarArgs, nullptr},
+    {"timeline_window", WindowOfTimeline, kVarArgs, nullptr},
     {"use_stacks", UseStacks, kVarArgs, nullptr},
     {"watch_code", WatchCodeObjects, kVarArgs, nullptr},
     {"use_module_call", UseModuleCall, kVarArgs, nullptr},

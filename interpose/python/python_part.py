@@ -17,7 +17,6 @@ torch = sys.modules["torch"]
 functools = sys.modules["functools"]
 gc = sys.modules.get("gc") or __import__("gc")
 threading = sys.modules["threading"]
-os = sys.modules.get("os") or __import__("os")
 time = sys.modules.get("time") or __import__("time")
 weakref = sys.modules.get("weakref") or __import__("weakref")
 

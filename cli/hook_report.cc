@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "analyzer/read/trace_reader.h"
 #include "cli/invocation.h"
+#include "cli/trace_end.h"
 
 namespace oomtrace {
 namespace {
@@ -88,7 +89,8 @@ std::string OriginLines(const trace::Process& process) {
   line("working directory", process.working_directory());
   line("host", process.host());
   for (const std::string& variable : process.environment()) {
-    if (!variable.ends_with('=')) line("environment", variable);  // set to nothing
+    const bool ours = variable.starts_with(absl::StrCat(kJobVariable, "="));
+    if (!ours && !variable.ends_with('=')) line("environment", variable);  // set to nothing
   }
   return text;
 }

@@ -9,8 +9,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "cli/launch.h"
 #include "cli/machine_report.h"
+#include "cli/output_place.h"
 #include "cli/python_probe.h"
 #include "cli/trace_end.h"
 #include "cli/trace_files.h"
@@ -34,6 +37,15 @@ void ReportLaunchFailure(const absl::Status& status, Invocation& invocation) {
   }
 }
 
+// Unlike that of any other job on any machine that writes to the same folder, as far as matters.
+std::string NewJob() { return absl::StrCat(getpid(), "-", absl::ToUnixMicros(absl::Now())); }
+
+// Another job may write to the same folder at the same time.
+std::vector<fs::path> OfJob(const std::string& job, std::vector<fs::path> traces) {
+  std::erase_if(traces, [&](const fs::path& trace) { return !MayBelongTo(trace, job); });
+  return traces;
+}
+
 std::string Ending(const Outcome& outcome) {
   return outcome.signal != 0 ? absl::StrCat("was killed by signal ", outcome.signal)
                              : absl::StrCat("ended with status ", outcome.exit_status);
@@ -46,7 +58,7 @@ void PointAtTrace(const Outcome& outcome, const std::vector<fs::path>& traces) {
   for (const fs::path& trace : traces) {
     if (RecorderAnnounced(trace)) return;
   }
-  const std::string path = traces.front().string();
+  const std::string path = ShellQuoted({traces.front().string()});
   std::fprintf(stderr, "oomtrace: the job %s; its trace is %s; run: oomtrace analyze %s\n", Ending(outcome).c_str(),
                path.c_str(), path.c_str());
 }
@@ -134,17 +146,21 @@ void RunRecorded(RecordedRun run, Invocation& invocation) {
   fs::path output;
   if (run.record && !run.output.empty()) {
     output = fs::absolute(run.output).lexically_normal();
-    if (absl::Status status = PrepareOutput(output); !status.ok()) {
-      PrintError(std::string(status.message()), "");
+    const absl::StatusOr<std::string> remark = PrepareOutput(output);
+    if (!remark.ok()) {
+      PrintError(std::string(remark.status().message()), "");
       invocation.exit_status = kExitUsage;
       return;
     }
+    if (!remark->empty()) std::fprintf(stderr, "oomtrace: %s\n", remark->c_str());
     run.environment.Set("OOMTRACE_FILE", output.string());
   }
   if (run.record && !run.timeline.empty()) run.environment.Set("OOMTRACE_TIMELINE", run.timeline);
   // Ranges that the program marks by NVTX come to the recorder, unless another tool wants them.
   if (run.record && !run.libraries.empty() && run.environment.Get("NVTX_INJECTION64_PATH").empty())
     run.environment.Set("NVTX_INJECTION64_PATH", run.libraries.front());
+  const std::string job = NewJob();
+  if (run.record) run.environment.Set(kJobVariable, job);
   run.environment.Preload(run.libraries);
   const std::string folder = run.environment.Get("OOMTRACE_DIR");
   const TraceWatch watch(output, folder.empty() ? fs::path(".") : fs::path(folder));
@@ -157,7 +173,7 @@ void RunRecorded(RecordedRun run, Invocation& invocation) {
   invocation.exit_status = outcome->exit_status;
   invocation.signal = outcome->signal;
   if (!run.record || !run.announce) return;
-  const std::vector<fs::path> traces = watch.NewTraces();
+  const std::vector<fs::path> traces = OfJob(job, watch.NewTraces());
   if (traces.empty()) {
     ExplainMissingTrace(run, invocation.command.front(), outcome->exit_status != 0);
   } else {

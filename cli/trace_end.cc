@@ -1,5 +1,8 @@
 #include "cli/trace_end.h"
 
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
 #include "analyzer/read/trace_reader.h"
 
 namespace oomtrace {
@@ -25,6 +28,13 @@ bool RecorderAnnounced(const std::filesystem::path& trace) {
   EndSink sink;
   (*reader)->ReadEvents(&sink);
   return sink.out_of_memory() && (sink.exited() || (*reader)->header().exit_ticks != 0);
+}
+
+bool MayBelongTo(const std::filesystem::path& trace, const std::string& job) {
+  const auto reader = TraceReader::Open(trace.string());
+  if (!reader.ok() || (*reader)->tables().process.pid() == 0) return true;
+  const auto& environment = (*reader)->tables().process.environment();
+  return std::find(environment.begin(), environment.end(), absl::StrCat(kJobVariable, "=", job)) != environment.end();
 }
 
 }  // namespace oomtrace

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace oomtrace {
@@ -17,10 +16,6 @@ std::vector<std::filesystem::path> TracesIn(const std::filesystem::path& folder)
 // The *.oomtrace files of the working directory, else those of $OOMTRACE_DIR, newest first, at least one. NotFound says
 // where was looked.
 absl::StatusOr<std::vector<std::filesystem::path>> NewestTraces();
-
-// Makes way for a trace at `path`: the folder must be writable, an older trace there is removed, and any other file
-// is left alone with an error.
-absl::Status PrepareOutput(const std::filesystem::path& path);
 
 // Tells which traces a command leaves: those in the folder where the recorder writes that were not there before.
 class TraceWatch {

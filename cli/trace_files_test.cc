@@ -63,21 +63,6 @@ TEST_F(TraceFiles, NoTraceSaysWhereWasLooked) {
   EXPECT_THAT(std::string(newest.status().message()), HasSubstr("/no/such/folder"));
 }
 
-TEST_F(TraceFiles, OutputReplacesATraceAndNothingElse) {
-  const fs::path trace = Write("old.oomtrace", 0, "OOMTRACE and more");
-  EXPECT_TRUE(PrepareOutput(trace).ok());
-  EXPECT_FALSE(fs::exists(trace));
-  const fs::path thesis = Write("thesis.tex", 0, "years of work");
-  EXPECT_EQ(PrepareOutput(thesis).code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_TRUE(fs::exists(thesis));
-  const fs::path reserved = Write("empty.txt", 0, "");
-  EXPECT_EQ(PrepareOutput(reserved).code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_TRUE(fs::exists(reserved));
-  EXPECT_EQ(PrepareOutput(folder_).code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(PrepareOutput(folder_ / "no" / "x.oomtrace").code(), absl::StatusCode::kNotFound);
-  EXPECT_TRUE(PrepareOutput("new.oomtrace").ok());
-}
-
 TEST_F(TraceFiles, WatchTellsNewTracesOnly) {
   Write("before.oomtrace", 5);
   const TraceWatch watch("", folder_);
@@ -92,6 +77,13 @@ TEST_F(TraceFiles, WatchOfAnOutputTakesItsChildrenAndNoStranger) {
   Write("stranger.oomtrace", 0);
   Write("job.oomtrace", 3);
   EXPECT_THAT(watch.NewTraces(), ElementsAre(output, child));
+}
+
+TEST_F(TraceFiles, WatchOfAnOutputThatWasThereTakesTheOnesBesideIt) {
+  const fs::path output = Write("job.oomtrace", 3);
+  const TraceWatch watch(output, folder_);
+  const fs::path made = Write("job.4711.oomtrace", 0);
+  EXPECT_THAT(watch.NewTraces(), ElementsAre(made));
 }
 
 }  // namespace

@@ -249,7 +249,7 @@ def test_a_killed_job_is_pointed_at_its_trace(tmp_path):
     assert run([OOMTRACE, "analyze", trace]).status == 0
 
 
-def test_output_replaces_a_trace_but_no_other_file(tmp_path):
+def test_output_takes_the_place_of_no_other_file(tmp_path):
     notes = tmp_path / "notes.txt"
     notes.write_text("keep me")
     job = run([OOMTRACE, "run", "-o", notes, "--", "true"])
@@ -259,6 +259,82 @@ def test_output_replaces_a_trace_but_no_other_file(tmp_path):
     reserved.touch()
     assert run([OOMTRACE, "run", "-o", reserved, "--", "true"]).status == 1
     assert reserved.exists()
+
+
+TAKES_MEMORY = """
+import ctypes, os, sys, time
+runtime, address = ctypes.CDLL("libcudart.so.13"), ctypes.c_void_p()
+for _ in range(int(sys.argv[1])):
+    runtime.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(1 << 20))
+print("taken", flush=True)
+if "wait" in sys.argv:
+    sys.stdin.readline()
+if "die" in sys.argv:
+    os.abort()
+"""
+
+
+@pytest.fixture
+def start_job(tmp_path):
+    """start_job(folder, *arguments): a program that takes device memory and, asked to, waits for a line or dies."""
+    script = tmp_path / "takes.py"
+    script.write_text(TAKES_MEMORY)
+
+    def start(folder, *arguments, options=()):
+        folder.mkdir(exist_ok=True)
+        job = subprocess.Popen(
+            [OOMTRACE, "dryrun", "--gpu", "t4", *options, "--", sys.executable, script, *arguments],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert job.stdout.readline() == "taken\n"
+        return job
+
+    return start
+
+
+def allocations(trace):
+    report = json.loads(run([OOMTRACE, "analyze", "--format", "json", trace]).stdout)
+    return report["device"]["other"] >> 20
+
+
+def test_an_older_trace_at_the_place_of_the_output_gets_another_name(tmp_path, start_job):
+    here = tmp_path / "here"
+    here.mkdir()
+    output = here / "job.oomtrace"
+    for count in ("1", "2"):
+        _, remark = start_job(here, count, options=["-o", output]).communicate()
+    assert allocations(output) == 2
+    (older,) = [path for path in here.glob("*.oomtrace") if path != output]
+    assert f"the older trace of that name is now {older}" in remark
+    assert allocations(older) == 1
+
+
+def test_the_output_of_a_job_that_still_runs_is_left_to_it(tmp_path, start_job):
+    here = tmp_path / "here"
+    output = here / "job.oomtrace"
+    first = start_job(here, "1", "wait", options=["-o", output])
+    second = start_job(here, "2", "die", options=["-o", output])
+    _, remark = second.communicate()
+    (beside,) = [path for path in here.glob("*.oomtrace") if path != output]
+    assert "which still runs" in remark
+    assert f"its trace is {beside};" in remark
+    first.communicate("\n")
+    assert allocations(output) == 1
+    assert allocations(beside) == 2
+
+
+def test_a_job_is_not_pointed_at_the_trace_of_another_one_beside_it(tmp_path, start_job):
+    here = tmp_path / "a folder"
+    dies = start_job(here, "1", "wait", "die")
+    (own,) = here.glob("*.oomtrace")
+    other = start_job(here, "2", "wait")
+    _, said = dies.communicate("\n")
+    assert f"oomtrace analyze ./{own.name}\n" in said
+    other.communicate("\n")
 
 
 class TestDoctor:

@@ -25,8 +25,7 @@ class KeptFinder {
  public:
   explicit KeptFinder(Timeline* timeline) : timeline_(*timeline), statement_of_(SameStatements(*timeline)) {
     const int64_t moment = MomentOfInterest(*timeline);
-    steps_ = std::count_if(timeline->steps.begin(), timeline->steps.end(),
-                           [&](const Step& step) { return step.end <= moment; });
+    steps_ = StepsEndedBy(*timeline, moment);
     ReadRoles();
     ReadHolders();
   }

@@ -53,14 +53,11 @@ bool DiedIn(const Facts& facts, const GpuTime::Window& window) {
 std::vector<int64_t> HighMoments(const Facts& facts, const GpuTime::Window& window) {
   const Timeline& t = *facts.timeline;
   if (DiedIn(facts, window)) return {window.end - 1};
-  std::map<int64_t, Sample> of_step;
+  std::map<size_t, Sample> of_step;
   int64_t highest = 0;
   for (const Sample& sample : t.samples) {
     if (sample.time < window.begin || sample.time > window.end) continue;
-    const int64_t step = std::lower_bound(t.steps.begin(), t.steps.end(), sample.time,
-                                          [](const Step& s, int64_t time) { return s.end < time; }) -
-                         t.steps.begin();
-    Sample& best = of_step[step];
+    Sample& best = of_step[StepAt(t, sample.time)];
     if (sample.tensors > best.tensors) best = sample;
     highest = std::max(highest, sample.tensors);
   }
@@ -281,8 +278,7 @@ void FillDeadWeight(const Facts& facts, const DeadWeight& found, bool allocator_
   out.set_peak(found.peak);
   out.set_peak_ns(found.moment);
   out.set_peak_phase(PhaseName(PhaseAt(t, found.moment)));
-  out.set_peak_step(
-      std::count_if(t.steps.begin(), t.steps.end(), [&](const Step& step) { return step.end <= found.moment; }));
+  out.set_peak_step(StepsEndedBy(t, found.moment));
   out.set_steps(found.steps);
   const AlteredReplay replay = ReplayOf(facts, found.window);
   const bool model = allocator_known && t.tensors.size() < kMostTensors && !found.groups.empty();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "analyzer/diagnose/site.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -278,8 +279,7 @@ DeviceGrowth FindLastingGrowth(const Timeline& timeline) {
 }
 
 DeviceGrowth FindGrowthOverSteps(const Timeline& timeline, int64_t moment) {
-  int64_t steps = 0;
-  for (const Step& step : timeline.steps) steps += step.end <= moment ? 1 : 0;
+  const int64_t steps = StepsEndedBy(timeline, moment);
   if (steps < kFewestOfAGrowth) return {};
   Quarters times = {};
   for (int i = 0; i < kQuarters; ++i)

@@ -16,6 +16,7 @@
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/replay/replay.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -43,7 +44,7 @@ void FillPeak(const Facts& facts, report::Peak& peak) {
   const bool at_death = facts.oom && facts.peak_time == facts.oom->time;
   peak.set_bytes(facts.peak);
   if (!WithoutTorch(t)) peak.set_phase(PhaseName(at_death ? facts.oom->phase : PhaseAt(t, facts.peak_time)));
-  peak.set_step(std::count_if(t.steps.begin(), t.steps.end(), [&](const Step& s) { return s.end <= facts.peak_time; }));
+  peak.set_step(StepsEndedBy(t, facts.peak_time));
   peak.set_reserved(facts.peak_reserved);
   peak.set_time_ns(facts.peak_time);
 }

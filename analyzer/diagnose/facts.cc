@@ -49,8 +49,7 @@ bool KnownStateless(const Timeline& timeline) {
 }
 
 void FindSteadiness(const Timeline& timeline, Facts& facts) {
-  facts.steps = std::count_if(timeline.steps.begin(), timeline.steps.end(),
-                              [&](const Step& step) { return step.end <= facts.moment || !facts.oom; });
+  facts.steps = facts.oom ? StepsEndedBy(timeline, facts.moment) : static_cast<int64_t>(timeline.steps.size());
   facts.steps += timeline.lost_steps;
   const bool stepped =
       std::any_of(timeline.steps.begin(), timeline.steps.end(), [](const Step& step) { return step.optimizer != 0; });

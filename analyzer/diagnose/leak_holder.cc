@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -113,17 +114,11 @@ bool IsLoneVariable(const Votes& votes) {
 // Names by what they start with.
 using Containers = std::map<std::string, Votes>;
 
-size_t StepOf(const Timeline& t, int64_t time) {
-  const auto step =
-      std::lower_bound(t.steps.begin(), t.steps.end(), time, [](const Step& s, int64_t at) { return s.end < at; });
-  return static_cast<size_t>(step - t.steps.begin());
-}
-
 void AddVote(const Timeline& t, const std::string& name, const Tensor& tensor, Containers& containers) {
   Vote& vote = containers[Root(name)][name];
   vote.bytes += tensor.bytes;
   ++vote.tensors;
-  vote.steps.insert(StepOf(t, tensor.born));
+  vote.steps.insert(StepAt(t, tensor.born));
 }
 
 // What a search for holders passes over because its owner is known: parameters of a module that gets ever more of them,

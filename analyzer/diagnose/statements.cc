@@ -68,9 +68,8 @@ StatementEdge Statements::EndOf(uint32_t made, int64_t use) const {
   }
   if (mark < marks_.size()) edge.time = marks_[mark].time;
   // A loop that is one statement here goes on: what holds the tensor can let go of it between two steps.
-  const auto step = std::lower_bound(timeline_.steps.begin(), timeline_.steps.end(), use,
-                                     [](const Step& s, int64_t time) { return s.end < time; });
-  if (step != timeline_.steps.end()) edge.time = std::min(edge.time, std::max(step->end, use + 1));
+  const size_t step = StepAt(timeline_, use);
+  if (step < timeline_.steps.size()) edge.time = std::min(edge.time, std::max(timeline_.steps[step].end, use + 1));
   return edge;
 }
 
@@ -83,9 +82,8 @@ StatementEdge Statements::BeginOf(uint32_t made, int64_t use) const {
   edge.frame = FrameOf(statement, depth);
   while (mark > 0 && Inside(marks_[mark - 1].stack, statement, depth)) --mark;
   edge.time = std::min(use, marks_[mark].time);
-  const auto step = std::lower_bound(timeline_.steps.begin(), timeline_.steps.end(), use,
-                                     [](const Step& s, int64_t time) { return s.end < time; });
-  if (step != timeline_.steps.begin()) edge.time = std::max(edge.time, std::min(std::prev(step)->end, use));
+  const size_t step = StepAt(timeline_, use);
+  if (step > 0) edge.time = std::max(edge.time, std::min(timeline_.steps[step - 1].end, use));
   return edge;
 }
 

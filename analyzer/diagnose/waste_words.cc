@@ -33,13 +33,10 @@ std::string MadeAt(const Timeline& t, const Tensor& tensor) {
 std::string At(const char* word, const std::string& site) { return site.empty() ? "" : absl::StrCat(word, site); }
 
 std::string Steps(const Facts& facts, const DeadWeight& found) {
-  const std::vector<Step>& steps = facts.timeline->steps;
-  const auto ended = [&](int64_t time) {
-    return std::count_if(steps.begin(), steps.end(), [&](const Step& step) { return step.end < time; });
-  };
-  const int64_t first = ended(found.window.begin) + 1;
-  const int64_t last = ended(found.window.end) + (found.steps > 0 ? 0 : 1);
-  if (steps.empty()) return "in the window";
+  const Timeline& t = *facts.timeline;
+  const size_t first = StepAt(t, found.window.begin) + 1;
+  const size_t last = StepAt(t, found.window.end) + (found.steps > 0 ? 0 : 1);
+  if (t.steps.empty()) return "in the window";
   return first >= last ? absl::StrCat("in step ", first) : absl::StrCat("in steps ", first, " to ", last);
 }
 

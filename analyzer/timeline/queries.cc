@@ -248,6 +248,18 @@ int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time) {
   return bytes;
 }
 
+int64_t StepsEndedBy(const Timeline& timeline, int64_t time) {
+  const auto after = std::upper_bound(timeline.steps.begin(), timeline.steps.end(), time,
+                                      [](int64_t at, const Step& step) { return at < step.end; });
+  return after - timeline.steps.begin();
+}
+
+size_t StepAt(const Timeline& timeline, int64_t time) {
+  const auto running = std::lower_bound(timeline.steps.begin(), timeline.steps.end(), time,
+                                        [](const Step& step, int64_t at) { return step.end < at; });
+  return static_cast<size_t>(running - timeline.steps.begin());
+}
+
 bool IsInductorFile(const std::string& file) {
   if (Has(file, "/torchinductor_")) return true;  // the default folder: Triton's files are there too
   const size_t name = file.rfind('/');

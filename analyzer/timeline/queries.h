@@ -16,6 +16,12 @@ std::vector<size_t> LiveTensors(const Timeline& timeline, int32_t device, int64_
 // Bytes in tensors of `device` at `time`.
 int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time);
 
+// How many steps had ended by `time`.
+int64_t StepsEndedBy(const Timeline& timeline, int64_t time);
+
+// The step that runs at `time`, or ends with it: index into Timeline::steps; their number after the last one.
+size_t StepAt(const Timeline& timeline, int64_t time);
+
 // Whether torch.compile generated the file: told by its name, a hash in a folder of two of its characters, wherever
 // TORCHINDUCTOR_CACHE_DIR is; or by the default folder.
 bool IsInductorFile(const std::string& file);

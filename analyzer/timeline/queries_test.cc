@@ -253,6 +253,19 @@ TEST(DeviceUseTest, OfADeviceThatRefusedTheContextItself) {
   ASSERT_THAT(use.notes, SizeIs(1));
 }
 
+TEST(StepsTest, AStepRunsUntilItsEndIncluded) {
+  Timeline timeline;
+  EXPECT_EQ(StepsEndedBy(timeline, 5), 0);
+  EXPECT_EQ(StepAt(timeline, 5), 0u);
+  timeline.steps = {{.begin = 0, .end = 10}, {.begin = 10, .end = 20}};
+  EXPECT_EQ(StepsEndedBy(timeline, 9), 0);
+  EXPECT_EQ(StepsEndedBy(timeline, 10), 1);
+  EXPECT_EQ(StepsEndedBy(timeline, 30), 2);
+  EXPECT_EQ(StepAt(timeline, 10), 0u);
+  EXPECT_EQ(StepAt(timeline, 11), 1u);
+  EXPECT_EQ(StepAt(timeline, 21), 2u) << "after the last";
+}
+
 TEST(LiveTensorsTest, BornAtIncludedDiedAtExcluded) {
   const Timeline timeline = FullDevice();
   EXPECT_THAT(LiveTensors(timeline, 0, 11), ElementsAre(0u, 1u));

@@ -3,15 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "analyzer/timeline/queries.h"
+
 namespace oomtrace {
 namespace {
-
-// How many steps had ended by `time`.
-int64_t StepsBefore(const Timeline& timeline, int64_t time) {
-  const auto after = std::upper_bound(timeline.steps.begin(), timeline.steps.end(), time,
-                                      [](int64_t at, const Step& step) { return at < step.end; });
-  return after - timeline.steps.begin();
-}
 
 int64_t BackwardsEnded(const Timeline& timeline, int64_t time) {
   // Passes that never ended stand last or were overtaken by an exception: they count once the next one begins.
@@ -124,12 +119,12 @@ std::vector<Step> StepLedger::Steps(int32_t device) const {
 
 void NumberSteps(Timeline* timeline) {
   for (Tensor& tensor : timeline->tensors) {
-    tensor.step = StepsBefore(*timeline, tensor.born);
+    tensor.step = StepsEndedBy(*timeline, tensor.born);
     tensor.micro_batch = static_cast<int32_t>(MicroBatch(*timeline, tensor.step, tensor.born));
-    tensor.died_step = tensor.died == kNever ? -1 : StepsBefore(*timeline, tensor.died);
+    tensor.died_step = tensor.died == kNever ? -1 : StepsEndedBy(*timeline, tensor.died);
   }
   for (OutOfMemory& refusal : timeline->out_of_memory) {
-    refusal.step = StepsBefore(*timeline, refusal.time);
+    refusal.step = StepsEndedBy(*timeline, refusal.time);
     refusal.micro_batch = MicroBatch(*timeline, refusal.step, refusal.time);
   }
 }

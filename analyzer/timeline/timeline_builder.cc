@@ -510,10 +510,9 @@ void Builder::RelabelEvaluations(int64_t since) {
 void Builder::CountLostSteps(const std::vector<FoldedStepsEvent>& folded) {
   int64_t ends = 0;
   for (const FoldedStepsEvent& span : folded) ends += span.steps;
-  const auto before = [&](int64_t time) { return time <= timeline_.folded_until; };
-  const int64_t recorded = std::count_if(step_ends_.begin(), step_ends_.end(), before);
-  const int64_t steps =
-      std::count_if(timeline_.steps.begin(), timeline_.steps.end(), [&](const Step& step) { return before(step.end); });
+  const int64_t recorded =
+      std::count_if(step_ends_.begin(), step_ends_.end(), [&](int64_t time) { return time <= timeline_.folded_until; });
+  const int64_t steps = StepsEndedBy(timeline_, timeline_.folded_until);
   // Several optimizers may end several times in what is one step.
   if (recorded > 0 && ends > recorded) timeline_.lost_steps = (ends - recorded) * steps / recorded;
 }

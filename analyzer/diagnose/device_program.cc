@@ -13,6 +13,7 @@
 #include "analyzer/diagnose/device_sites.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -25,13 +26,6 @@ constexpr int64_t kSetUpCalls = 8;
 constexpr int64_t kPage = int64_t{2} << 20;
 // What the context of CUDA and its libraries takes at most, before it is remarkable.
 constexpr int64_t kLargestContext = int64_t{3} << 29;
-
-// Of the program's environment, as far as the recorder keeps it; "" where it is not set.
-std::string Variable(const Timeline& timeline, const std::string& name) {
-  for (const std::string& variable : timeline.process.environment)
-    if (absl::StartsWith(variable, name + "=")) return variable.substr(name.size() + 1);
-  return "";
-}
 
 class Verdict {
  public:
@@ -242,7 +236,7 @@ class Verdict {
   // What bounds JAX's pool, "" without JAX.
   std::string FractionLimit() const {
     if (HeldBy(PoolKind::kXla) == 0) return "";
-    const std::string fraction = Variable(t_, "XLA_PYTHON_CLIENT_MEM_FRACTION");
+    const std::string fraction = EnvironmentVariable(t_, "XLA_PYTHON_CLIENT_MEM_FRACTION").value_or("");
     return fraction.empty() ? "75 % of the card unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise"
                             : absl::StrCat("XLA_PYTHON_CLIENT_MEM_FRACTION=", fraction);
   }
@@ -448,7 +442,7 @@ PoolKind PoolOf(const Timeline& timeline, const std::string& library) {
   if (absl::StrContains(library, "/cupy_backends/") || absl::StrContains(library, "/cupy/")) return PoolKind::kCupy;
   if (!absl::StrContains(library, "/xla_cuda") && !absl::StrContains(library, "/jaxlib/")) return PoolKind::kNone;
   // There JAX asks the device for each array.
-  return Variable(timeline, "XLA_PYTHON_CLIENT_ALLOCATOR") == "platform" ? PoolKind::kNone : PoolKind::kXla;
+  return EnvironmentVariable(timeline, "XLA_PYTHON_CLIENT_ALLOCATOR") == "platform" ? PoolKind::kNone : PoolKind::kXla;
 }
 
 bool CupyGaveUp(const Timeline& timeline, const OutOfMemory& refusal) {

@@ -156,12 +156,8 @@ std::string Busy(double share) {
 
 // "50-60", as the user wrote it; "": no range was asked for.
 std::string StepsAskedFor(const Timeline& t) {
-  constexpr absl::string_view kVariable = "OOMTRACE_TIMELINE=";
-  for (const std::string& variable : t.process.environment) {
-    if (absl::StartsWith(variable, kVariable) && absl::StrContains(variable, '-'))
-      return variable.substr(kVariable.size());
-  }
-  return "";
+  const std::string asked = EnvironmentVariable(t, "OOMTRACE_TIMELINE").value_or("");
+  return absl::StrContains(asked, '-') ? asked : "";
 }
 
 std::string State(const report::GpuTime& out, const Facts& facts) {

@@ -1,11 +1,13 @@
 #include "analyzer/replay/replay.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "absl/strings/match.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -49,20 +51,13 @@ uint32_t PrivatePoolOf(const Timeline& timeline, const DeviceAllocation& segment
 constexpr std::string_view kNative = "native";
 
 std::string RecordedSettings(const Timeline& timeline) {
-  for (const char* name : {"PYTORCH_ALLOC_CONF=", "PYTORCH_CUDA_ALLOC_CONF="}) {
-    for (const std::string& variable : timeline.process.environment) {
-      if (absl::StartsWith(variable, name)) return variable.substr(std::string(name).size());
-    }
-  }
-  return "";
+  const std::optional<std::string> any_device = EnvironmentVariable(timeline, "PYTORCH_ALLOC_CONF");
+  return any_device ? *any_device : EnvironmentVariable(timeline, "PYTORCH_CUDA_ALLOC_CONF").value_or("");
 }
 
 const char* AllocatorOf(const Timeline& timeline) {
   if (timeline.pluggable) return "pluggable";
-  const auto& environment = timeline.process.environment;
-  const bool uncached =
-      std::find(environment.begin(), environment.end(), "PYTORCH_NO_CUDA_MEMORY_CACHING=1") != environment.end();
-  if (uncached) return "no caching";
+  if (EnvironmentVariable(timeline, "PYTORCH_NO_CUDA_MEMORY_CACHING") == "1") return "no caching";
   return absl::StrContains(RecordedSettings(timeline), "backend:cudaMallocAsync") ? "cudaMallocAsync" : kNative.data();
 }
 

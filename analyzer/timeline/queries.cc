@@ -248,6 +248,14 @@ int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time) {
   return bytes;
 }
 
+std::optional<std::string> EnvironmentVariable(const Timeline& timeline, std::string_view name) {
+  for (const std::string& variable : timeline.process.environment) {
+    if (variable.size() > name.size() && variable[name.size()] == '=' && variable.starts_with(name))
+      return variable.substr(name.size() + 1);
+  }
+  return std::nullopt;
+}
+
 int64_t StepsEndedBy(const Timeline& timeline, int64_t time) {
   const auto after = std::upper_bound(timeline.steps.begin(), timeline.steps.end(), time,
                                       [](int64_t at, const Step& step) { return at < step.end; });

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -15,6 +17,9 @@ std::vector<size_t> LiveTensors(const Timeline& timeline, int32_t device, int64_
 
 // Bytes in tensors of `device` at `time`.
 int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time);
+
+// Of the process's environment, as far as the recorder keeps it; nothing where it was not set.
+std::optional<std::string> EnvironmentVariable(const Timeline& timeline, std::string_view name);
 
 // How many steps had ended by `time`.
 int64_t StepsEndedBy(const Timeline& timeline, int64_t time);

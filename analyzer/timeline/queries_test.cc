@@ -253,6 +253,14 @@ TEST(DeviceUseTest, OfADeviceThatRefusedTheContextItself) {
   ASSERT_THAT(use.notes, SizeIs(1));
 }
 
+TEST(EnvironmentVariableTest, ByItsWholeName) {
+  Timeline timeline;
+  timeline.process.environment = {"XA=1", "A=2=3", "AB=", "A=4"};
+  EXPECT_EQ(EnvironmentVariable(timeline, "A"), "2=3");
+  EXPECT_EQ(EnvironmentVariable(timeline, "AB"), "");
+  EXPECT_EQ(EnvironmentVariable(timeline, "X"), std::nullopt);
+}
+
 TEST(StepsTest, AStepRunsUntilItsEndIncluded) {
   Timeline timeline;
   EXPECT_EQ(StepsEndedBy(timeline, 5), 0);

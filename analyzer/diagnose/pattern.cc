@@ -15,8 +15,6 @@
 namespace oomtrace {
 namespace {
 
-int64_t Unallocated(const Facts& facts) { return facts.unallocated(); }
-
 // The peak that a leak-free run would have repeated: of the first step after the leak began, in the phase of the death.
 int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
   const Timeline& t = *facts.timeline;
@@ -78,7 +76,7 @@ bool OthersDecide(const Facts& facts) {
 // After training ran steadily: this process needs no more than before, but the device had less left for it.
 bool OthersGrew(const Facts& facts, int64_t earlier_peak) {
   if (facts.refused_by_limit) return false;
-  const int64_t short_of = facts.requested - facts.device.free() - Unallocated(facts);
+  const int64_t short_of = facts.requested - facts.device.free() - facts.unallocated();
   return facts.need() <= earlier_peak && facts.device.other_processes() > 0 &&
          facts.device.tensors() + facts.device.cache() + facts.requested <= facts.peak_reserved &&
          short_of <= facts.device.other_processes();
@@ -89,7 +87,7 @@ void AddRequest(const Facts& facts, Pattern& p) {
                                   ? absl::StrCat("For the ", Bytes(facts.refused),
                                                  " PyTorch asked the device for a segment of ", Bytes(facts.requested))
                                   : absl::StrCat("The request was ", Bytes(facts.requested));
-  const std::string cached = absl::StrCat(" and ", Bytes(Unallocated(facts)), " sat in PyTorch's cache unused");
+  const std::string cached = absl::StrCat(" and ", Bytes(facts.unallocated()), " sat in PyTorch's cache unused");
   p.evidence.push_back(absl::StrCat(request, "; the device had ", Bytes(facts.device.free()), " free",
                                     UsesCachingAllocator(*facts.timeline) ? cached : "", "."));
   if (100 * facts.private_idle > facts.device.total()) {
@@ -165,7 +163,7 @@ Pattern EvaluationDeath(const Facts& facts, const KeptOutputs& kept, int64_t tra
 
 Pattern Fragmented(const Facts& facts, int64_t earlier_peak) {
   Pattern p{"fragmentation", facts.need() <= earlier_peak ? 0.92 : 0.75, {}};
-  p.evidence.push_back(absl::StrCat(Bytes(Unallocated(facts)),
+  p.evidence.push_back(absl::StrCat(Bytes(facts.unallocated()),
                                     " were reserved by PyTorch but unallocated, more than the ", Bytes(facts.refused),
                                     " asked for, only in no piece large enough."));
   p.evidence.push_back(absl::StrCat("With the request, tensors come to ", Bytes(facts.need()),
@@ -341,7 +339,7 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& k
   // Lines that had never run account for a need never seen before: it is new, whatever the state of the cache.
   const int64_t excess = facts.need() - earlier_peak;
   const bool is_new = !evaluation && excess > 0 && 2 * FindNewlyMade(facts).bytes >= excess;
-  if (facts.oom->from_caching_allocator && Unallocated(facts) >= facts.refused && !is_new)
+  if (facts.oom->from_caching_allocator && facts.unallocated() >= facts.refused && !is_new)
     return Fragmented(facts, earlier_peak);
   if (evaluation) return EvaluationDeath(facts, kept, training_peak);
   return LateDeath(facts, earlier_peak);

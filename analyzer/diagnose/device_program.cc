@@ -408,18 +408,13 @@ class Verdict {
 
   // What grows, else the refused call.
   void Culprit(report::Culprit* culprit) const {
-    const bool leak = d_.pattern.name == "gradual_leak";
     if (facts_.oom == nullptr) return;
-    const Frame frame = SiteOf(t_, leak ? growth_.site.stack : facts_.oom->stack);
-    culprit->set_file(frame.file);
-    culprit->set_line(frame.line);
-    culprit->set_function(frame.function);
-    if (frame.file.empty()) {
-      culprit->set_file(leak ? growth_.site.library : facts_.oom->library);
-      culprit->set_function(FunctionName(t_, culprit->file(), leak ? growth_.site.caller : facts_.oom->caller));
+    const DeviceSite& site = growth_.site;
+    if (d_.pattern.name == "gradual_leak") {
+      FillDeviceCulprit(t_, site.library, site.caller, site.stack, site.bytes, culprit);
+    } else {
+      FillDeviceCulprit(t_, facts_.oom->library, facts_.oom->caller, facts_.oom->stack, facts_.requested, culprit);
     }
-    culprit->set_bytes(leak ? growth_.site.bytes : facts_.requested);
-    culprit->set_category("other");
   }
 
   void FillLeak(report::Leak* leak) const {

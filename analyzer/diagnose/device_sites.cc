@@ -325,6 +325,16 @@ int64_t MeasuredOverhead(const Timeline& timeline, int64_t moment) {
   return bytes;
 }
 
+void FillDeviceCulprit(const Timeline& timeline, const std::string& library, uint64_t caller, uint32_t stack,
+                       int64_t bytes, report::Culprit* culprit) {
+  const Frame frame = SiteOf(timeline, stack);
+  culprit->set_file(frame.file.empty() ? library : frame.file);
+  culprit->set_line(frame.line);
+  culprit->set_function(frame.file.empty() ? FunctionName(timeline, library, caller) : frame.function);
+  culprit->set_bytes(bytes);
+  culprit->set_category("other");
+}
+
 std::string LibraryName(const std::string& path) {
   if (path.empty()) return "code without a file";
   // An extension module is called by the name it is imported by.

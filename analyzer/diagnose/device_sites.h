@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "analyzer/timeline/timeline.h"
+#include "report.pb.h"
 
 namespace oomtrace {
 
@@ -66,6 +67,10 @@ bool InStreamOrder(const OutOfMemory& refusal);
 
 // Bytes of contexts and code, as they were measured when they were made; 0: not measured.
 int64_t MeasuredOverhead(const Timeline& timeline, int64_t moment);
+
+// A place outside PyTorch that decided, with the bytes that it holds or asked for.
+void FillDeviceCulprit(const Timeline& timeline, const std::string& library, uint64_t caller, uint32_t stack,
+                       int64_t bytes, report::Culprit* culprit);
 
 // "libcupy.so", "train" for the program itself.
 std::string LibraryName(const std::string& path);

@@ -256,7 +256,8 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
     out->set_title(cause.title);
   }
   if (d.outside.decides) {
-    FillOutsideCulprit(d.facts, d.outside.growth, report.mutable_culprit());
+    const DeviceSite& site = d.outside.growth.site;
+    FillDeviceCulprit(timeline, site.library, site.caller, site.stack, site.bytes, report.mutable_culprit());
   } else {
     *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
   }

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
@@ -42,16 +41,6 @@ Pattern OutsidePattern(const Facts& facts, const OutsideGrowth& outside) {
   p.evidence.push_back(absl::StrCat("The request was ", Bytes(facts.requested), "; the device had ",
                                     Bytes(facts.device.free()), " free. Without that growth it would have fit."));
   return p;
-}
-
-void FillOutsideCulprit(const Facts& facts, const DeviceGrowth& growth, report::Culprit* culprit) {
-  const Timeline& t = *facts.timeline;
-  const Frame frame = SiteOf(t, growth.site.stack);
-  culprit->set_file(frame.file.empty() ? growth.site.library : frame.file);
-  culprit->set_line(frame.line);
-  culprit->set_function(frame.file.empty() ? FunctionName(t, growth.site.library, growth.site.caller) : frame.function);
-  culprit->set_bytes(growth.site.bytes);
-  culprit->set_category("other");
 }
 
 }  // namespace oomtrace

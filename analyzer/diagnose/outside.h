@@ -6,7 +6,6 @@
 #include "analyzer/diagnose/device_sites.h"
 #include "analyzer/diagnose/facts.h"
 #include "analyzer/diagnose/pattern.h"
-#include "report.pb.h"
 
 namespace oomtrace {
 
@@ -22,6 +21,5 @@ OutsideGrowth FindOutsideGrowth(const Facts& facts);
 Pattern OutsidePattern(const Facts& facts, const OutsideGrowth& outside);
 // "ext.cc:31 holds 278 allocations of 556.00 MiB outside PyTorch, and took more until the end".
 std::string OutsideSentence(const Facts& facts, const DeviceGrowth& growth);
-void FillOutsideCulprit(const Facts& facts, const DeviceGrowth& growth, report::Culprit* culprit);
 
 }  // namespace oomtrace

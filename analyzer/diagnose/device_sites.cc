@@ -176,9 +176,9 @@ uint32_t ThreadThatKeeps(const Timeline& timeline, const DeviceSite& site, int64
 
 // A function that others allocate by keeps what some of them leak, and gives back what the rest frees: no share of its
 // blocks says so, only that something of every age is still there.
-DeviceGrowth FindAmongOthers(const Timeline& timeline, const std::vector<DeviceSite>& sites, int64_t moment) {
+DeviceGrowth FindAmongOthers(const Timeline& timeline, const std::vector<DeviceSite>& sites, const Quarters& times,
+                             int64_t moment) {
   DeviceGrowth growth;
-  const Quarters times = QuartersOfCalls(timeline, moment);
   int64_t held = 0;
   for (const DeviceSite& site : sites) held += site.bytes;
   int64_t most = 0;
@@ -267,7 +267,7 @@ DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<Device
     growth.site = site;
     FillRates(timeline, moment, &growth);
   } else {
-    growth = FindAmongOthers(timeline, sites, moment);
+    growth = FindAmongOthers(timeline, sites, times, moment);
   }
   if (growth.found) growth.thread = ThreadThatKeeps(timeline, growth.site, moment);
   return growth;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "analyzer/diagnose/states.h"
 #include "trace.pb.h"
 
 namespace oomtrace {
@@ -12,15 +13,8 @@ constexpr int64_t kGraphSearchNs = 1'000'000'000;
 
 uint64_t PlaceKey(const Tensor& tensor) { return uint64_t{tensor.stack} << 32 | tensor.layout; }
 
-// What a training has for good: used once a step at the least, and nobody frees it in between.
-bool IsState(Category category) {
-  return category == Category::kParameter || category == Category::kGradient || category == Category::kOptimizerState;
-}
-
 // Kept on purpose from step to step, and not always used in each.
-bool IsKept(Category category) {
-  return IsState(category) || category == Category::kSecondCopy || category == Category::kKvCache;
-}
+bool IsKept(Category category) { return IsParameterState(category) || category == Category::kKvCache; }
 
 bool WindowLastedToExit(const GpuTime& gpu, const GpuTime::Window& window) {
   return std::any_of(gpu.changes.begin(), gpu.changes.end(), [&](const CollectorChange& change) {
@@ -91,7 +85,7 @@ bool WasteFinder::WholeStepIn(int64_t begin, int64_t end) const {
 bool WasteFinder::LikeItsLikes(uint32_t index, const TensorAccess* access, bool unread) const {
   const auto likes = likes_.find(PlaceKey(T(index)));
   const Category category = T(index).category;
-  if (likes == likes_.end() || (IsState(category) && category != Category::kGradient)) return false;
+  if (likes == likes_.end() || category == Category::kParameter || category == Category::kOptimizerState) return false;
   const int64_t uses = access != nullptr ? access->uses : 0;
   bool any = false;
   for (const uint32_t like : likes->second.ended) {

@@ -220,6 +220,17 @@ AlteredReplay ReplayOf(const Facts& facts, const GpuTime::Window& window) {
   return {*facts.timeline, window.begin, window.end, died ? window.end : kNever, died ? facts.refused : 0};
 }
 
+// What PyTorch's allocator would reserve less without each of the groups, by its model.
+std::vector<int64_t> ReservedSavings(const Facts& facts, const DeadWeight& found) {
+  const AlteredReplay replay = ReplayOf(facts, found.window);
+  const AllocatorConfig config = RecordedConfig(*facts.timeline);
+  const int64_t reserved = replay.Reserved({}, config).peak_reserved;
+  std::vector<int64_t> savings;
+  for (const WasteGroup& group : found.groups)
+    savings.push_back(reserved - replay.Reserved(group.lives, config).peak_reserved);
+  return savings;
+}
+
 void AddNotes(const Facts& facts, const DeadWeight& found, report::DeadWeight& out) {
   const GpuTime& gpu = facts.timeline->gpu_time;
   if (gpu.last_unknown >= found.window.begin) {
@@ -268,6 +279,7 @@ DeadWeight FindDeadWeight(const Facts& facts) {
   std::stable_partition(found.groups.begin(), found.groups.end(),
                         [&](const WasteGroup& group) { return !IsGradient(t, group); });
   if (found.groups.size() > kGroups) found.groups.resize(kGroups);
+  found.without_all = std::max(replay.Peak(LivesOfAll(found.groups)), floor);
   return found;
 }
 
@@ -280,19 +292,19 @@ void FillDeadWeight(const Facts& facts, const DeadWeight& found, bool allocator_
   out.set_peak_phase(PhaseName(PhaseAt(t, found.moment)));
   out.set_peak_step(StepsEndedBy(t, found.moment));
   out.set_steps(found.steps);
-  const AlteredReplay replay = ReplayOf(facts, found.window);
-  const bool model = allocator_known && t.tensors.size() < kMostTensors && !found.groups.empty();
-  AllocatorConfig config = RecordedConfig(t);
-  const int64_t reserved = model ? replay.Reserved({}, config).peak_reserved : 0;
-  for (const WasteGroup& group : found.groups) {
+  const std::vector<int64_t> reserved_savings =
+      allocator_known && t.tensors.size() < kMostTensors && !found.groups.empty()
+          ? ReservedSavings(facts, found)
+          : std::vector<int64_t>(found.groups.size(), -1);
+  for (size_t i = 0; i < found.groups.size(); ++i) {
+    const WasteGroup& group = found.groups[i];
     report::Waste* item = out.add_items();
     DescribeWaste(facts, found, group, *item);
     item->set_saving(found.peak - group.peak);
     item->set_predicted_peak(group.peak);
-    item->set_reserved_saving(model ? reserved - replay.Reserved(group.lives, config).peak_reserved : -1);
+    item->set_reserved_saving(reserved_savings[i]);
   }
-  const int64_t floor = std::min(OtherPeaks(facts, found.window), found.peak);
-  out.set_without_all(std::max(replay.Peak(LivesOfAll(found.groups)), floor));
+  out.set_without_all(found.without_all);
   AddNotes(facts, found, out);
 }
 

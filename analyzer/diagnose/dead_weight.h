@@ -24,6 +24,7 @@ struct DeadWeight {
   GpuTime::Window window;
   int64_t moment = 0;
   int64_t peak = 0;
+  int64_t without_all = 0;  // the peak without all of the groups
   int64_t steps = 0;
   std::vector<WasteGroup> groups;  // as report::DeadWeight.items
 };

@@ -155,6 +155,31 @@ TEST(Advise, ExpandableSegmentsAreNamedSoThatEveryTorchReadsIt) {
 }
 
 // The iterations before were small: they say nothing of the one that died.
+// 1 GiB lies idle in a private pool: the model keeps it there by itself, and the room is not to be cut by it once more.
+TEST(Predictor, WaysToLeaveATensorOutAgreeAboutPrivatePools) {
+  TrainingRun run;
+  run.raw().free_lists = {{.stream = 0, .pool = 0}, {.stream = 0, .pool = 1}};
+  const uint32_t idle = run.Allocate("graph.py", 1, {1024, 1024}, kGiB, Category::kUnknown);
+  run.raw().tensors[idle].free_list = 1;
+  run.Free(idle);
+  const uint32_t spare = run.Keep("train.py", 9, {1024, 2048}, 2 * kGiB);
+  run.Iteration();
+  run.Forward(16);
+  run.Die("model.py", 103, {16, 4096, 4096}, 7 * kGiB);
+  Diagnosis d = Diagnose(run.timeline());
+  d.facts.private_idle = kGiB;
+  const Predictor predictor(d);
+  const Tensor& left_out = run.timeline().tensors[spare];
+  const Prediction by_name =
+      predictor.Without([&](const Tensor& tensor) { return &tensor == &left_out; }, /*refused_too=*/false);
+  const Prediction by_life = predictor.WithLives({{spare, 0, 0}});
+  EXPECT_STREQ(by_name.basis, "replayed");
+  EXPECT_TRUE(by_name.fits);
+  EXPECT_EQ(by_life.reserved, by_name.reserved);
+  EXPECT_EQ(by_life.headroom, by_name.headroom);
+  EXPECT_EQ(by_life.fits, by_name.fits);
+}
+
 TEST(Predictor, AnOutlierIsNotPredictedFromTheBatchesBeforeIt) {
   TrainingRun run;
   for (int i = 0; i < 5; ++i) run.Iteration(nullptr, 4);

@@ -46,7 +46,10 @@ class Builder {
   }
 
   void Emit(uint32_t tensor, bool free, uint32_t block) {
-    stream_.push_back({block, free ? 0 : Size(t_.tensors[tensor]), t_.tensors[tensor].free_list});
+    StreamOp op = ToStream(t_, {0, tensor, free});
+    op.block = block;
+    if (!free) op.bytes = Size(t_.tensors[tensor]);
+    stream_.push_back(op);
   }
 
   // Made once and kept: not made again in the next iteration.

@@ -85,8 +85,7 @@ Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out
     std::vector<StreamOp> stream;
     for (const TimedOp& op : RecordedStream(t)) {
       if (op.time > d_.facts.moment) break;
-      const Tensor& tensor = t.tensors[op.tensor];
-      if (whole || !left_out(tensor)) stream.push_back({op.tensor, op.free ? 0 : tensor.bytes, tensor.free_list});
+      if (whole || !left_out(t.tensors[op.tensor])) stream.push_back(ToStream(t, op));
     }
     if (whole || !refused_too) stream.push_back({kRefused, d_.facts.refused});
     AllocatorConfig config = recorded_;
@@ -117,7 +116,7 @@ Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out
 Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
   const AlteredReplay replay(*d_.facts.timeline, 0, d_.facts.oom->time, d_.facts.oom->time, d_.facts.refused);
   AllocatorConfig config = recorded_;
-  config.capacity = capacity_;
+  config.capacity = capacity_ + modelled_idle_;
   Prediction p;
   p.basis = "replayed";
   const bool dies = !replay.Reserved({}, config).fits;
@@ -125,7 +124,8 @@ Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
   p.reserved = result.peak_reserved;
   p.allocated = result.peak_allocated;
   p.fits = dies && result.fits;
-  p.headroom = p.fits ? capacity_ - p.reserved : std::min(capacity_ - p.reserved, -result.refused);
+  p.headroom = config.capacity - p.reserved;
+  if (!p.fits) p.headroom = std::min(p.headroom, -result.refused);
   return p;
 }
 

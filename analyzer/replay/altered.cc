@@ -64,10 +64,10 @@ ReplayResult AlteredReplay::Reserved(const std::vector<OtherLife>& lives, const 
   std::vector<StreamOp> stream;
   for (const TimedOp& op : Altered(lives)) {
     if (op.time > refused_at_) break;
-    stream.push_back({op.tensor, op.free ? 0 : timeline_.tensors[op.tensor].bytes});
+    stream.push_back(ToStream(timeline_, op));
   }
   if (refused_at_ <= end_) stream.push_back({kRefused, refused_});
-  return RunStream(stream, config);
+  return RunStream(stream, config, timeline_.free_lists);
 }
 
 }  // namespace oomtrace

@@ -52,5 +52,16 @@ TEST(AlteredReplay, ARefusedRequestCountsAtItsTime) {
   EXPECT_TRUE(replay.Reserved({{2, 40, 40}}, config).fits);
 }
 
+TEST(AlteredReplay, WhatIsFreedOnOneStreamServesNoOther) {
+  Timeline timeline = Example();
+  timeline.free_lists = {{.stream = 0, .pool = 0}, {.stream = 3, .pool = 0}, {.stream = 0, .pool = 1}};
+  timeline.tensors[1].free_list = 1;
+  EXPECT_EQ(AlteredReplay(timeline, 0, 100).Reserved({}, {}).peak_reserved, 180 * kMiB);
+  EXPECT_EQ(AlteredReplay(timeline, 0, 100).Reserved({{1, 20, 20}}, {}).peak_reserved, 160 * kMiB);
+  timeline.tensors[1].free_list = 2;
+  EXPECT_FALSE(AlteredReplay(timeline, 0, 100).Reserved({}, {.capacity = 170 * kMiB}).fits)
+      << "what lies idle in a private pool does not go back to the device";
+}
+
 }  // namespace
 }  // namespace oomtrace

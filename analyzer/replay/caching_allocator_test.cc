@@ -181,7 +181,8 @@ TEST(CachingAllocator, APrivatePoolKeepsWhatItHas) {
 }
 
 TEST(Replay, RefusedRequestIsPartOfThePeak) {
-  const ReplayResult result = RunStream({{1, 30 * kMiB}, {2, 40 * kMiB}}, {.capacity = 64 * kMiB});
+  const ReplayResult result =
+      RunStream({{1, 30 * kMiB}, {2, 40 * kMiB}}, {.capacity = 64 * kMiB}, Timeline().free_lists);
   EXPECT_FALSE(result.fits);
   EXPECT_EQ(result.refused, 40 * kMiB);
   EXPECT_EQ(result.peak_allocated, 70 * kMiB);

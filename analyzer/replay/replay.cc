@@ -79,6 +79,11 @@ std::vector<TimedOp> RecordedStream(const Timeline& timeline) {
   return ops;
 }
 
+StreamOp ToStream(const Timeline& timeline, const TimedOp& op) {
+  const Tensor& tensor = timeline.tensors[op.tensor];
+  return {.block = op.tensor, .bytes = op.free ? 0 : tensor.bytes, .list = tensor.free_list};
+}
+
 ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config,
                        const std::vector<FreeList>& lists) {
   CachingAllocator allocator(config);

@@ -26,6 +26,8 @@ struct TimedOp {
   bool free = false;
 };
 std::vector<TimedOp> RecordedStream(const Timeline& timeline);
+// What the model is asked for by it.
+StreamOp ToStream(const Timeline& timeline, const TimedOp& op);
 
 struct ReplayResult {
   bool fits = false;          // no request was refused
@@ -35,7 +37,7 @@ struct ReplayResult {
 };
 // `lists`: Timeline::free_lists.
 ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config,
-                       const std::vector<FreeList>& lists = {});
+                       const std::vector<FreeList>& lists);
 
 // How far the model reproduces the trace. `of` is 0 where the trace has no segments to compare with.
 struct Fidelity {

@@ -9,6 +9,7 @@
 
 #include "interpose/hooks/attribution.h"
 #include "interpose/hooks/cuda_query.h"
+#include "interpose/hooks/iterator_kernels.h"
 #include "interpose/hooks/list_kernels.h"
 #include "interpose/hooks/real.h"
 #include "interpose/record/events.h"
@@ -34,7 +35,8 @@ struct Signature {
   bool known;
   uint8_t count;
   PointerLists lists;  // of the parameter that is largest
-  uint16_t bytes[kMostParameters];
+  AddressPlaces places;
+  uint16_t bytes[kMostParameters];  // in which addresses may be
 };
 static_assert(sizeof(Signature) <= 144);
 
@@ -70,13 +72,14 @@ Signature* Slot(const void* function) {
 }
 
 // Lists stand in one parameter, which is larger than all others.
-void AskForLists(FunctionKind kind, const void* handle, Signature* slot) {
+void AskForPlaces(FunctionKind kind, const void* handle, Signature* slot) {
   const uint16_t largest = slot->count > 0 ? *std::max_element(slot->bytes, slot->bytes + slot->count) : 0;
-  if (largest < kSmallestLists) return;
   auto* ask = reinterpret_cast<NameOfFunction*>(
       FindInDriver(kind == FunctionKind::kKernel ? "cuKernelGetName" : "cuFuncGetName"));
   const char* name = nullptr;
-  if (ask != nullptr && ask(&name, handle) == CUDA_SUCCESS) slot->lists = ListsIn(name, largest);
+  if (ask == nullptr || ask(&name, handle) != CUDA_SUCCESS) return;
+  if (largest >= kSmallestLists) slot->lists = ListsIn(name, largest);
+  slot->places = FindAddressPlaces(name, slot->bytes, slot->count);
 }
 
 void Ask(FunctionKind kind, const void* function, Signature* slot) {
@@ -101,7 +104,7 @@ void Ask(FunctionKind kind, const void* function, Signature* slot) {
     if (result == CUDA_ERROR_INVALID_VALUE) {  // past the last one
       slot->count = static_cast<uint8_t>(index);
       slot->known = true;
-      AskForLists(kind, handle, slot);
+      AskForPlaces(kind, handle, slot);
       return;
     }
     if (result != CUDA_SUCCESS || bytes > UINT16_MAX) return;
@@ -153,6 +156,23 @@ class Addresses {
     for (size_t list = 0; list < lists.lists; ++list)
       Scan(at + list * lists.width * sizeof(uint64_t), used * sizeof(uint64_t));
     if (lists.more != 0) Scan(at + lists.more, used * sizeof(uint64_t));
+  }
+  // Of a structure that is not what it was taken for, every word.
+  void ScanPlaces(const void* parameter, const AddressPlaces& places, size_t bytes) {
+    uint64_t word;
+    memcpy(&word, static_cast<const char*>(parameter) + places.begin, sizeof(word));
+    const bool known = device_range.Contains(word);
+    Scan(static_cast<const char*>(parameter) + (known ? places.begin : 0), known ? places.end - places.begin : bytes);
+  }
+  void ScanParameter(const Signature& signature, uint32_t index, const void* parameter, LaunchScope::Grid grid) {
+    const uint16_t bytes = signature.bytes[index];
+    if (signature.places.end > 0 && index == signature.places.structure) {
+      ScanPlaces(parameter, signature.places, bytes);
+    } else if (signature.lists.lists > 0 && bytes >= kSmallestLists) {
+      ScanLists(parameter, signature.lists, grid);
+    } else {
+      Scan(parameter, bytes);
+    }
   }
   void Finish(LaunchEvent* event) {
     event->addresses = found_;
@@ -208,10 +228,10 @@ void LaunchScope::BeginKernel(FunctionKind kind, const void* function, Grid grid
   bool known = false;
   if (arguments != nullptr) {
     if (const Signature* signature = SignatureOf(kind, function)) {
+      const uint32_t first = signature->places.first;
+      if (first < signature->count) addresses.ScanParameter(*signature, first, arguments[first], grid);
       for (uint32_t i = 0; i < signature->count; ++i) {
-        const bool lists = signature->lists.lists > 0 && signature->bytes[i] >= kSmallestLists;
-        if (lists) addresses.ScanLists(arguments[i], signature->lists, grid);
-        if (!lists) addresses.Scan(arguments[i], signature->bytes[i]);
+        if (i != first) addresses.ScanParameter(*signature, i, arguments[i], grid);
       }
       known = true;
     }

@@ -13,6 +13,7 @@
 
 namespace oomtrace {
 
+constinit std::atomic<bool> torch_resolved{false};
 constinit thread_local ThreadScopes thread_scopes __attribute__((tls_model("initial-exec"))) = {};
 
 namespace {
@@ -25,7 +26,6 @@ struct TorchStream {  // c10::cuda::CUDAStream, two registers
 };
 using StreamQuery = TorchStream(int8_t device);
 
-std::atomic<bool> resolved{false};
 std::atomic<uint32_t> backward_stack{0};
 std::atomic<ModeQuery*> grad_mode{nullptr};
 std::atomic<ModeQuery*> inference_mode{nullptr};
@@ -57,7 +57,7 @@ ContextState CurrentContext(const Recorder& recorder, const void* here) {
   context.inference_mode = Ask(inference_mode, false);
   if (auto* node = Scope<NodeState>::Live(thread_scopes.node, here)) {
     context.backward = true;
-    context.node = node->state().name;
+    context.node = node->state().class_name();
     context.forward_stack = ForwardStackOf(recorder, node->state().node);
   } else if (Scope<EngineState>::Live(thread_scopes.engine, here) != nullptr) {
     context.backward = true;
@@ -90,7 +90,8 @@ Attribution Intern(Recorder& recorder, const RawAttribution& raw) {
   return attribution;
 }
 
-uint64_t SiteKey(const Recorder& recorder, const RawAttribution& raw, uint64_t bytes, uint32_t device) {
+[[gnu::always_inline]] inline uint64_t SiteKey(const Recorder& recorder, const RawAttribution& raw, uint64_t bytes,
+                                               uint32_t device) {
   uint64_t stack = 0;
   if (raw.walked) stack = raw.stack.hash;
   if (raw.in_backward_stack()) stack = backward_stack.load(std::memory_order_relaxed);
@@ -116,9 +117,7 @@ __attribute__((noinline)) Attribution NewSite(Recorder& recorder, RawAttribution
 
 }  // namespace
 
-void ResolveTorch() {
-  if (resolved.load(std::memory_order_acquire)) [[likely]]
-    return;
+void ResolveTorchOnce() {
   for (uint32_t i = 0; i < static_cast<uint32_t>(HookId::kCount); ++i) {
     if (HookOf(static_cast<HookId>(i)).library < HookLibrary::kCudart) FindReal(static_cast<HookId>(i), nullptr);
   }
@@ -130,7 +129,7 @@ void ResolveTorch() {
   current_stream =
       reinterpret_cast<StreamQuery*>(FindIn(HookLibrary::kTorchCuda, "_ZN3c104cuda20getCurrentCUDAStreamEa"));
   ResolveForwardStacks();
-  resolved.store(true, std::memory_order_release);
+  torch_resolved.store(true, std::memory_order_release);
 }
 
 // The infrastructure's modes are those of tracing: fake tensors, proxies, functionalization. A mode of the user (a FLOP
@@ -149,7 +148,7 @@ uint32_t CurrentStack(ThreadState& thread) {
 
 Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook, uint64_t bytes) {
   RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
-  if (raw.layout == nullptr && hook.caller != nullptr && resolved.load(std::memory_order_relaxed)) {
+  if (raw.layout == nullptr && hook.caller != nullptr && torch_resolved.load(std::memory_order_relaxed)) {
     const uint64_t key = SiteKey(*thread.recorder, raw, bytes, kNoDevice);
     raw.context.native = recent_callers.Find(key);
     if (raw.context.native == 0) {
@@ -160,7 +159,7 @@ Attribution AttributeAllocation(ThreadState& thread, const HookFrame& hook, uint
   return Intern(*thread.recorder, raw);
 }
 
-Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device, const HookFrame& hook) {
+[[gnu::hot]] Attribution AttributeBlock(ThreadState& thread, uint64_t bytes, uint32_t device, const HookFrame& hook) {
   RawAttribution raw(*thread.recorder, __builtin_frame_address(0));
   raw.context.stream = StreamOf(device);
   const uint64_t key = SiteKey(*thread.recorder, raw, bytes, device);

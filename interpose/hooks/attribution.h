@@ -1,6 +1,8 @@
 // What is known about the allocation that this thread is making: the Python stack, the tensor's layout, grad mode.
 #pragma once
 
+#include <atomic>
+
 #include "interpose/hooks/native_callers.h"
 #include "interpose/record/events.h"
 
@@ -22,6 +24,11 @@ bool Tracing();
 
 // Looks up every real function and query of PyTorch, while no lock of its allocator is held. Cheap after the first
 // time.
-void ResolveTorch();
+void ResolveTorchOnce();
+extern std::atomic<bool> torch_resolved;
+inline void ResolveTorch() {
+  if (!torch_resolved.load(std::memory_order_acquire)) [[unlikely]]
+    ResolveTorchOnce();
+}
 
 }  // namespace oomtrace

@@ -12,6 +12,9 @@
 #include "interpose/record/text.h"
 
 namespace oomtrace {
+
+constinit std::atomic<bool> window_open{false};
+
 namespace {
 
 using cupti::Collector;
@@ -28,7 +31,6 @@ struct Settings {
 Settings settings;
 std::atomic<const Collector*> collector{nullptr};
 std::atomic<bool> tried{false};
-std::atomic<bool> window_open{false};
 std::atomic<bool> subscribed_elsewhere{false};
 std::atomic<uint64_t> steps{0};
 std::atomic<uint64_t> counted_optimizer{0};
@@ -283,8 +285,6 @@ const StepWindow* TimelineWindow() { return settings.tier == CuptiTier::kTimelin
 void NudgeCollector() {
   if (const Collector* control = collector.load(std::memory_order_acquire)) control->nudge();
 }
-
-bool WindowOpen() { return window_open.load(std::memory_order_relaxed); }
 
 bool BeginLaunch(uint64_t launch) {
   const Collector* control = collector.load(std::memory_order_acquire);

@@ -8,6 +8,7 @@
 // starts once the CUDA runtime has counted devices, and on the simulated GPU only with the simulated CUPTI.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "interpose/record/recorder.h"
@@ -30,7 +31,8 @@ const StepWindow* TimelineWindow();
 void NudgeCollector();
 
 // Whether launches are to be recorded: one load.
-bool WindowOpen();
+extern std::atomic<bool> window_open;
+inline bool WindowOpen() { return window_open.load(std::memory_order_relaxed); }
 // Around a launch, with its number. False: not needed after all; then no EndLaunch.
 bool BeginLaunch(uint64_t launch);
 void EndLaunch();

@@ -13,12 +13,22 @@ constexpr cudaError_t kNoRuntime = cudaErrorInitializationError;
 using Launch = cudaError_t(const void*, dim3, dim3, void**, size_t, cudaStream_t);
 using LaunchEx = cudaError_t(const cudaLaunchConfig_t*, const void*, void**);
 
-cudaError_t CallLaunch(HookId id, FunctionKind kind, const void* caller, const void* function, dim3 grid, dim3 block,
-                       void** arguments, size_t shared_bytes, cudaStream_t stream) {
+[[gnu::noinline]] cudaError_t LookedAt(HookId id, FunctionKind kind, const void* caller, const void* function,
+                                       dim3 grid, dim3 block, void** arguments, size_t shared_bytes,
+                                       cudaStream_t stream) {
   auto* real = Real<Launch>(id, caller);
   if (real == nullptr) return kNoRuntime;
   const LaunchScope scope(kind, function, {grid.x, grid.y}, arguments);
   return real(function, grid, block, arguments, shared_bytes, stream);
+}
+
+// Into each hook, which outside windows ends in a jump to the real function.
+[[gnu::always_inline]] inline cudaError_t CallLaunch(HookId id, FunctionKind kind, const void* caller,
+                                                     const void* function, dim3 grid, dim3 block, void** arguments,
+                                                     size_t shared_bytes, cudaStream_t stream) {
+  if (void* known = KnownReal(id); known != nullptr && !WindowOpen()) [[likely]]
+    return reinterpret_cast<Launch*>(known)(function, grid, block, arguments, shared_bytes, stream);
+  return LookedAt(id, kind, caller, function, grid, block, arguments, shared_bytes, stream);
 }
 
 cudaError_t CallLaunchEx(HookId id, const void* caller, const cudaLaunchConfig_t* config, const void* function,
@@ -31,8 +41,8 @@ cudaError_t CallLaunchEx(HookId id, const void* caller, const cudaLaunchConfig_t
 
 }  // namespace
 
-OOMTRACE_EXPORT cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments,
-                                             size_t shared_bytes, cudaStream_t stream) {
+OOMTRACE_HOT_EXPORT cudaError_t cudaLaunchKernel(const void* function, dim3 grid, dim3 block, void** arguments,
+                                                 size_t shared_bytes, cudaStream_t stream) {
   return CallLaunch(HookId::kLaunchKernel, FunctionKind::kSymbol, __builtin_return_address(0), function, grid, block,
                     arguments, shared_bytes, stream);
 }
@@ -44,8 +54,8 @@ OOMTRACE_EXPORT cudaError_t cudaLaunchKernel_ptsz(const void* function, dim3 gri
 }
 
 // What code compiled by nvcc 13 calls, with a handle instead of the function's address.
-OOMTRACE_EXPORT cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments,
-                                               size_t shared_bytes, cudaStream_t stream) {
+OOMTRACE_HOT_EXPORT cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void** arguments,
+                                                   size_t shared_bytes, cudaStream_t stream) {
   return CallLaunch(HookId::kLaunchKernelHandle, FunctionKind::kKernel, __builtin_return_address(0), kernel, grid,
                     block, arguments, shared_bytes, stream);
 }

@@ -16,20 +16,30 @@ using LaunchCooperative = CUresult(CUfunction, unsigned int, unsigned int, unsig
                                    unsigned int, unsigned int, CUstream, void**);
 
 template <typename Function, typename... Arguments>
-CUresult Call(HookId id, const void* caller, CUfunction function, LaunchScope::Grid grid, void** parameters,
-              void** extra, Arguments... arguments) {
+[[gnu::noinline]] CUresult LookedAt(HookId id, const void* caller, CUfunction function, LaunchScope::Grid grid,
+                                    void** parameters, void** extra, Arguments... arguments) {
   auto* real = Real<Function>(id, caller);
   if (real == nullptr) return CUDA_ERROR_NOT_INITIALIZED;
   const LaunchScope scope(FunctionKind::kDriver, function, grid, parameters, extra);
   return real(arguments...);
 }
 
+// Into each hook, which outside windows ends in a jump to the real function.
+template <typename Function, typename... Arguments>
+[[gnu::always_inline]] inline CUresult Call(HookId id, const void* caller, CUfunction function, LaunchScope::Grid grid,
+                                            void** parameters, void** extra, Arguments... arguments) {
+  if (void* known = KnownReal(id); known != nullptr && !WindowOpen()) [[likely]]
+    return reinterpret_cast<Function*>(known)(arguments...);
+  return LookedAt<Function>(id, caller, function, grid, parameters, extra, arguments...);
+}
+
 }  // namespace
 
 #define OOMTRACE_LAUNCH(symbol, id)                                                                                    \
-  OOMTRACE_EXPORT CUresult symbol(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,  \
-                                  unsigned int block_x, unsigned int block_y, unsigned int block_z,                    \
-                                  unsigned int shared_bytes, CUstream stream, void** parameters, void** extra) {       \
+  OOMTRACE_HOT_EXPORT CUresult symbol(CUfunction function, unsigned int grid_x, unsigned int grid_y,                   \
+                                      unsigned int grid_z, unsigned int block_x, unsigned int block_y,                 \
+                                      unsigned int block_z, unsigned int shared_bytes, CUstream stream,                \
+                                      void** parameters, void** extra) {                                               \
     return Call<Launch>(HookId::id, __builtin_return_address(0), function, {grid_x, grid_y}, parameters, extra,        \
                         function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream, parameters, \
                         extra);                                                                                        \

@@ -58,13 +58,13 @@ void ResolveForwardStacks() {
   }
 }
 
-void NoteForward(const Recorder& recorder, uint64_t sequence, uint32_t stack) {
+[[gnu::hot]] void NoteForward(const Recorder& recorder, uint64_t sequence, uint32_t stack) {
   if (stack == 0 || sequence_offset.load(std::memory_order_relaxed) == 0) return;
   const uint64_t thread = current_thread_id.load(std::memory_order_relaxed)();
   EntryOf(sequence, thread).store(Mark(recorder, sequence, thread) | stack, std::memory_order_relaxed);
 }
 
-uint32_t ForwardStackOf(const Recorder& recorder, const void* node) {
+[[gnu::hot]] uint32_t ForwardStackOf(const Recorder& recorder, const void* node) {
   const int32_t offset = sequence_offset.load(std::memory_order_relaxed);
   if (offset == 0) return 0;
   const uint64_t sequence = Load(node, offset), thread = Load(node, offset + kThreadAfterSequence);

@@ -2,12 +2,13 @@
 
 #include <dlfcn.h>
 
-#include <atomic>
-
 // Where this library begins and ends, defined by the linker.
 extern "C" __attribute__((visibility("hidden"))) const char __ehdr_start, _end;
 
 namespace oomtrace {
+
+constinit std::atomic<void*> real_functions[static_cast<size_t>(HookId::kCount)] = {};
+
 namespace {
 
 constexpr HookEntry kHooks[] = {
@@ -15,8 +16,6 @@ constexpr HookEntry kHooks[] = {
 #include "interpose/hooks/hooks.def"
 #undef OOMTRACE_HOOK
 };
-
-std::atomic<void*> real_functions[static_cast<size_t>(HookId::kCount)];
 
 // Sonames by library, newest first; torch's never changed from 2.0 to 2.15.
 constexpr const char* kC10Names[] = {"libc10.so", nullptr};
@@ -118,8 +117,7 @@ void* FindIn(HookLibrary library, const char* symbol) {
 void* FindReal(HookId id, const void* caller) {
   std::atomic<void*>& slot = real_functions[static_cast<size_t>(id)];
   void* found = slot.load(std::memory_order_acquire);
-  if (found != nullptr) [[likely]]
-    return found;
+  if (found != nullptr) return found;
   const HookEntry& hook = HookOf(id);
   found = FindIn(hook.library, hook.symbol);
   if (found == nullptr || IsOurs(found)) found = FindThroughCaller(hook.symbol, caller);
@@ -127,8 +125,6 @@ void* FindReal(HookId id, const void* caller) {
   slot.store(found, std::memory_order_release);
   return found;
 }
-
-void* KnownReal(HookId id) { return real_functions[static_cast<size_t>(id)].load(std::memory_order_acquire); }
 
 bool AdoptReal(HookId id, void* found) {
   void* known = FindReal(id, nullptr);

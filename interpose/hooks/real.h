@@ -5,6 +5,7 @@
 // (RTLD_NOLOAD), and last the library that called us.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -31,17 +32,21 @@ std::string_view ApiName(std::string_view symbol);
 const char* LibraryName(HookLibrary library);  // "libc10.so"
 bool LibraryLoaded(HookLibrary library);
 
+extern std::atomic<void*> real_functions[static_cast<size_t>(HookId::kCount)];
+
+// The real function if it is known already, else nullptr. Takes no lock.
+inline void* KnownReal(HookId id) { return real_functions[static_cast<size_t>(id)].load(std::memory_order_acquire); }
+
 // The real function, looked up once; nullptr where there is none. `caller` is the return address of the hook.
 // Takes the dynamic linker's lock at the first call for each function.
 void* FindReal(HookId id, const void* caller);
 
 template <typename Function>
 Function* Real(HookId id, const void* caller) {
-  return reinterpret_cast<Function*>(FindReal(id, caller));
+  void* known = KnownReal(id);
+  return reinterpret_cast<Function*>(known != nullptr ? known : FindReal(id, caller));
 }
 
-// The real function if it is known already, else nullptr. Takes no lock.
-void* KnownReal(HookId id);
 // For a real function that was found otherwise (cuGetProcAddress's answer): true where it is the one that calls go to
 // from now on, or lies in the same library as that one. Only then may the caller be given our function for it.
 bool AdoptReal(HookId id, void* found);
@@ -60,3 +65,5 @@ bool DlsymHooked();
 }  // namespace oomtrace
 
 #define OOMTRACE_EXPORT extern "C" __attribute__((visibility("default")))
+// What a training step calls a thousand times: hot functions lie together, on a few pages of the library.
+#define OOMTRACE_HOT_EXPORT OOMTRACE_EXPORT __attribute__((hot))

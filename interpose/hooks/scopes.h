@@ -46,8 +46,14 @@ class Scope {
 };
 
 struct NodeState {
-  const char* name;  // mangled class name of the autograd node
-  const void* node;
+  const void* node;  // a torch::autograd::Node
+  // Its mangled class name: in the type information of a polymorphic object, the slot before the virtual functions
+  // (Itanium C++ ABI). Three loads far away, so only for who asks.
+  const char* class_name() const {
+    const auto* virtual_table = *static_cast<const void* const* const*>(node);
+    const auto* type_info = static_cast<const char* const*>(virtual_table[-1]);
+    return type_info != nullptr ? type_info[1] : nullptr;
+  }
 };
 struct EngineState {};
 

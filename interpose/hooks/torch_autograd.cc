@@ -27,11 +27,8 @@ uint32_t StackOfForward(ThreadState& thread) {
   return maker != nullptr ? ForwardStackOf(*thread.recorder, maker->state().node) : 0;
 }
 
-// The name in the type information of a polymorphic object: the slot before the virtual functions (Itanium C++ ABI).
-const char* ClassName(const void* object) {
-  const auto* virtual_table = *static_cast<const void* const* const*>(object);
-  const auto* type_info = static_cast<const char* const*>(virtual_table[-1]);
-  return type_info != nullptr ? type_info[1] : nullptr;
+[[gnu::noinline, gnu::hot]] void NoteNode(uint64_t sequence) {
+  if (Entry entry(Cause::kFact); entry) NoteForward(entry.recorder(), sequence, StackOfForward(entry.thread()));
 }
 
 }  // namespace
@@ -45,20 +42,21 @@ OOMTRACE_EXPORT void _ZN5torch8autograd23set_default_engine_stubEPFRNS0_6EngineE
 
 // A forward operator makes a node of the backward graph, whether or not it allocates: views and operations in place do
 // not, and their backward does.
-OOMTRACE_EXPORT uint64_t _ZN2at15sequence_number17get_and_incrementEv() {
+OOMTRACE_HOT_EXPORT uint64_t _ZN2at15sequence_number17get_and_incrementEv() {
   using Next = uint64_t();
-  const uint64_t sequence = Real<Next>(HookId::kNextSequenceNumber, __builtin_return_address(0))();
-  if (PythonStacksEnabled()) {
-    if (Entry entry(Cause::kFact); entry) NoteForward(entry.recorder(), sequence, StackOfForward(entry.thread()));
-  }
+  const void* caller = __builtin_return_address(0);
+  if (void* known = KnownReal(HookId::kNextSequenceNumber); known != nullptr && !PythonStacksEnabled())
+    return reinterpret_cast<Next*>(known)();
+  const uint64_t sequence = Real<Next>(HookId::kNextSequenceNumber, caller)();
+  NoteNode(sequence);
   return sequence;
 }
 
-OOMTRACE_EXPORT void
+OOMTRACE_HOT_EXPORT void
 _ZN5torch8autograd6Engine17evaluate_functionERSt10shared_ptrINS0_9GraphTaskEEPNS0_4NodeERNS0_11InputBufferERKS2_INS0_10ReadyQueueEE(
     void* engine, void* graph_task, void* node, void* inputs, void* queue) {
   const void* caller = __builtin_return_address(0);
-  Scope<NodeState> scope(&thread_scopes.node, NodeState{ClassName(node), node});
+  Scope<NodeState> scope(&thread_scopes.node, NodeState{node});
   using Evaluate = void(void*, void*, void*, void*, void*);
   Real<Evaluate>(HookId::kEvaluateFunction, caller)(engine, graph_task, node, inputs, queue);
 }

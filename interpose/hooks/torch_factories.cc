@@ -29,8 +29,9 @@ bool IsContiguous(IntArrayRef size, IntArrayRef stride) {
   return true;
 }
 
-ReturnedInMemory CallEmptyGeneric(HookId id, const void* caller, IntArrayRef size, void* allocator, uint64_t keys,
-                                  int8_t dtype, uint64_t format) {
+[[gnu::always_inline]] inline ReturnedInMemory CallEmptyGeneric(HookId id, const void* caller, IntArrayRef size,
+                                                                void* allocator, uint64_t keys, int8_t dtype,
+                                                                uint64_t format) {
   ResolveTorch();
   FactoryScope scope(&thread_scopes.factory, Contiguous(size, dtype));
   return Real<EmptyGeneric>(id, caller)(size, allocator, keys, dtype, format);
@@ -38,19 +39,19 @@ ReturnedInMemory CallEmptyGeneric(HookId id, const void* caller, IntArrayRef siz
 
 }  // namespace
 
-OOMTRACE_EXPORT ReturnedInMemory
+OOMTRACE_HOT_EXPORT ReturnedInMemory
 _ZN2at6detail13empty_genericEN3c108ArrayRefIlEEPNS1_9AllocatorENS1_14DispatchKeySetENS1_10ScalarTypeESt8optionalINS1_12MemoryFormatEE(
     IntArrayRef size, void* allocator, uint64_t keys, int8_t dtype, uint64_t format) {
   return CallEmptyGeneric(HookId::kEmptyGeneric, __builtin_return_address(0), size, allocator, keys, dtype, format);
 }
 
-OOMTRACE_EXPORT ReturnedInMemory
+OOMTRACE_HOT_EXPORT ReturnedInMemory
 _ZN2at6detail13empty_genericEN3c108ArrayRefIlEEPNS1_9AllocatorENS1_14DispatchKeySetENS1_10ScalarTypeENS1_8optionalINS1_12MemoryFormatEEE(
     IntArrayRef size, void* allocator, uint64_t keys, int8_t dtype, uint64_t format) {
   return CallEmptyGeneric(HookId::kEmptyGenericOld, __builtin_return_address(0), size, allocator, keys, dtype, format);
 }
 
-OOMTRACE_EXPORT ReturnedInMemory
+OOMTRACE_HOT_EXPORT ReturnedInMemory
 _ZN2at6detail21empty_strided_genericEN3c108ArrayRefIlEES3_PNS1_9AllocatorENS1_14DispatchKeySetENS1_10ScalarTypeE(
     IntArrayRef size, IntArrayRef stride, void* allocator, uint64_t keys, int8_t dtype) {
   const void* caller = __builtin_return_address(0);

@@ -15,14 +15,16 @@ namespace {
 
 uint32_t Index(Device device) { return device.index < 0 ? 0 : static_cast<uint32_t>(device.index); }
 
-void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device, const HookFrame& hook) {
+// Out of line, so that the hook can end in a jump to the real function.
+[[gnu::noinline, gnu::hot]] void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device,
+                                             const void* caller, const void* frame) {
   Entry entry(Cause::kMemory);
   if (!entry) return;
   const auto address = reinterpret_cast<uint64_t>(block);
   if (bytes > 0) {
     const auto size = static_cast<uint64_t>(bytes);
     RecordTensorAlloc(entry.thread(), address, size, device, reserved,
-                      AttributeBlock(entry.thread(), size, device, hook));
+                      AttributeBlock(entry.thread(), size, device, {caller, frame}));
   } else {
     RecordTensorFree(entry.thread(), address, device, reserved);
   }
@@ -43,13 +45,14 @@ void RecordReport(int64_t bytes, size_t allocated, size_t reserved, uint32_t dev
 
 }  // namespace
 
-OOMTRACE_EXPORT void _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(void* block, int64_t bytes, size_t allocated,
-                                                                           size_t reserved, Device device) {
-  const HookFrame hook = OOMTRACE_HOOK_FRAME();
-  if (device.type == kCuda && bytes != 0) RecordBlock(block, bytes, reserved, Index(device), hook);
+OOMTRACE_HOT_EXPORT void _ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE(void* block, int64_t bytes,
+                                                                               size_t allocated, size_t reserved,
+                                                                               Device device) {
+  const void* caller = __builtin_return_address(0);
+  if (device.type == kCuda && bytes != 0)
+    RecordBlock(block, bytes, reserved, Index(device), caller, __builtin_frame_address(0));
   using Report = void(void*, int64_t, size_t, size_t, Device);
-  if (auto* real = Real<Report>(HookId::kReportMemoryUsage, hook.caller))
-    real(block, bytes, allocated, reserved, device);
+  if (auto* real = Real<Report>(HookId::kReportMemoryUsage, caller)) real(block, bytes, allocated, reserved, device);
 }
 
 OOMTRACE_EXPORT void _ZN3c1027reportOutOfMemoryToProfilerElmmNS_6DeviceE(int64_t bytes, size_t allocated,

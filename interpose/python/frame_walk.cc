@@ -73,7 +73,7 @@ bool ReadFrame(const FrameLayout& layout, const uint8_t* frame, RawFrame* raw) {
 
 }  // namespace
 
-bool WalkFrames(const FrameLayout& layout, const void* thread, const void* module_call, RawStack* stack) {
+[[gnu::hot]] bool WalkFrames(const FrameLayout& layout, const void* thread, const void* module_call, RawStack* stack) {
   stack->thread = thread;
   stack->module = stack->root_module = 0;
   const uint64_t hash = AnyNamedCodeDied() ? HashFrames<true>(layout, thread, module_call, stack)

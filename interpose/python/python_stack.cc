@@ -10,9 +10,11 @@
 #include "interpose/record/settings.h"
 
 namespace oomtrace {
+
+constinit std::atomic<const FrameLayout*> trusted_layout{nullptr};
+
 namespace {
 
-std::atomic<const FrameLayout*> trusted_layout{nullptr};
 std::atomic<const void*> module_call{nullptr};
 std::atomic<bool> decided{false};  // whether stacks are on has been said
 
@@ -73,7 +75,7 @@ __attribute__((noinline)) uint32_t InternStack(Recorder& recorder, const FrameLa
 
 }  // namespace
 
-bool WalkPythonStack(RawStack* stack) {
+[[gnu::hot]] bool WalkPythonStack(RawStack* stack) {
   const FrameLayout* layout = trusted_layout.load(std::memory_order_acquire);
   if (layout == nullptr) return false;
   const void* thread = Python()->PyGILState_GetThisThreadState();
@@ -93,8 +95,6 @@ const FrameLayout* LayoutOfInterpreter() {
   const PyApi* python = Python();
   return python != nullptr ? FrameLayoutOf(python->Py_GetVersion(), PythonData("_PyRuntime")) : nullptr;
 }
-
-bool PythonStacksEnabled() { return trusted_layout.load(std::memory_order_relaxed) != nullptr; }
 
 void TrustFirstStack() {
   // A thread that runs no Python, or is about to, says nothing of the layout.

@@ -2,6 +2,8 @@
 // what the interpreter itself says (python_part.h); off for good, with a reason, where it does not.
 #pragma once
 
+#include <atomic>
+
 #include "interpose/python/frame_walk.h"
 #include "interpose/record/recorder.h"
 
@@ -12,7 +14,8 @@ bool WalkPythonStack(RawStack* stack);
 // Its Stack.id; 0 where the recorder cannot take it, which is counted.
 uint32_t InternPythonStack(Recorder& recorder, const RawStack& stack);
 
-bool PythonStacksEnabled();
+extern std::atomic<const FrameLayout*> trusted_layout;  // nullptr: stacks are off
+inline bool PythonStacksEnabled() { return trusted_layout.load(std::memory_order_relaxed) != nullptr; }
 
 // Before the Python part has run: where the layout of this interpreter's version leads through the calling thread's
 // frames to code objects and strings (told by their types, all memory read through the kernel), stacks are on from

@@ -8,7 +8,7 @@ namespace {
 using wire::Compact;
 
 // Unchecked: ChunkWriter::RunRoom has made room for the longest event.
-uint8_t* Varint(uint8_t* at, uint64_t value) {
+inline uint8_t* Varint(uint8_t* at, uint64_t value) {
   while (value >= 0x80) {
     *at++ = static_cast<uint8_t>(value) | 0x80;
     value >>= 7;
@@ -33,7 +33,7 @@ uint8_t* NewBlock(ChunkWriter& chunk, uint8_t* at, uint64_t rotated) {
 
 }  // namespace
 
-bool WriteCompactAlloc(ChunkWriter& chunk, const BlockEvent& event, const Attribution& attribution) {
+[[gnu::hot]] bool WriteCompactAlloc(ChunkWriter& chunk, const BlockEvent& event, const Attribution& attribution) {
   uint8_t* at = chunk.RunRoom();
   if (at == nullptr) return false;
   uint64_t time = chunk.CompactTime(event.ticks);
@@ -54,7 +54,7 @@ bool WriteCompactAlloc(ChunkWriter& chunk, const BlockEvent& event, const Attrib
   return true;
 }
 
-bool WriteCompactFree(ChunkWriter& chunk, const BlockEvent& event) {
+[[gnu::hot]] bool WriteCompactFree(ChunkWriter& chunk, const BlockEvent& event) {
   uint8_t* at = chunk.RunRoom();
   if (at == nullptr) return false;
   uint64_t time = chunk.CompactTime(event.ticks);

@@ -37,16 +37,6 @@ void Widen(const DeviceCall& call) {
 
 constinit DeviceRange device_range = {};
 
-void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
-                       const Attribution& attribution) {
-  if (!WriteCompactAlloc(thread.events, {Ticks(), address, bytes, reserved, device}, attribution))
-    thread.recorder->CountDropped();
-}
-
-void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, uint64_t reserved) {
-  if (!WriteCompactFree(thread.events, {Ticks(), address, 0, reserved, device})) thread.recorder->CountDropped();
-}
-
 void RecordDeviceAlloc(ThreadState& thread, uint64_t ticks, const DeviceCall& call) {
   Widen(call);
   Record(

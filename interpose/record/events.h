@@ -55,9 +55,15 @@ struct GpuProcess {
   char name[64] = {};
 };
 
-void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
-                       const Attribution& attribution);
-void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, uint64_t reserved);
+inline void RecordTensorAlloc(ThreadState& thread, uint64_t address, uint64_t bytes, uint32_t device, uint64_t reserved,
+                              const Attribution& attribution) {
+  if (!WriteCompactAlloc(thread.events, {Ticks(), address, bytes, reserved, device}, attribution))
+    thread.recorder->CountDropped();
+}
+inline void RecordTensorFree(ThreadState& thread, uint64_t address, uint32_t device, uint64_t reserved) {
+  if (!WriteCompactFree(thread.events, {Ticks(), address, 0, reserved, device})) thread.recorder->CountDropped();
+}
+
 // The lowest and the highest address of what devices have given so far: where a kernel's parameter may point to.
 struct DeviceRange {
   std::atomic<uint64_t> begin;  // 0: nothing yet

@@ -34,10 +34,6 @@ FileState StateOf(std::string_view path) {
           static_cast<uint64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(status.st_mtim.tv_nsec)};
 }
 
-uint32_t Dimensions(const LayoutState& layout) {
-  return layout.dimensions < Facts::kMostDimensions ? layout.dimensions : Facts::kMostDimensions;
-}
-
 }  // namespace
 
 // The table's lock is held.
@@ -67,20 +63,6 @@ uint32_t Facts::String(std::string_view text) {
   if (const uint32_t known = strings_.Find(HashText(Cut(text, kLongestString)))) return known;
   SpinLockHolder hold(lock_);
   return StringLocked(text);
-}
-
-uint64_t Facts::HashOf(const LayoutState& layout) {
-  const uint32_t dimensions = Dimensions(layout);
-  const uint64_t hash = HashBytes(layout.sizes, dimensions * sizeof(int64_t), static_cast<uint64_t>(layout.dtype) + 2);
-  return layout.strides == nullptr ? hash : HashBytes(layout.strides, dimensions * sizeof(int64_t), hash);
-}
-
-uint64_t Facts::HashOf(const ContextState& context) {
-  const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
-  const uint64_t place =
-      flags | static_cast<uint64_t>(context.forward_stack) << 8 | static_cast<uint64_t>(context.native) << 40;
-  const uint64_t hash = Mix(reinterpret_cast<uintptr_t>(context.node), place);
-  return context.stream == 0 ? hash : Mix(hash, static_cast<uint64_t>(context.stream));
 }
 
 uint32_t Facts::Layout(const LayoutState& layout) {

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "interpose/record/chunk_writer.h"
+#include "interpose/record/hash.h"
 #include "interpose/record/intern_table.h"
 #include "interpose/record/site_size.h"
 #include "interpose/record/spin_lock.h"
@@ -62,6 +63,11 @@ class Facts {
   static constexpr size_t kLongestString = 8192;  // bytes; the rest is cut
   static constexpr uint32_t kMostDimensions = 24;
 
+  // Of which the trace can say the size.
+  static uint32_t Dimensions(const LayoutState& layout) {
+    return layout.dimensions < kMostDimensions ? layout.dimensions : kMostDimensions;
+  }
+
   void Bind(TraceFile* file, uint32_t thread) {
     file->BindSites(site_sizes_);
     writer_.Bind(file, ChunkKind::kPermanent, thread);
@@ -86,8 +92,18 @@ class Facts {
   uint32_t AddStack(uint64_t hash, const StackState& stack);
 
   // What identifies them, for the key of a site.
-  static uint64_t HashOf(const LayoutState& layout);
-  static uint64_t HashOf(const ContextState& context);
+  static uint64_t HashOf(const LayoutState& layout) {
+    const uint32_t bytes = Dimensions(layout) * sizeof(int64_t);
+    const uint64_t hash = HashBytes(layout.sizes, bytes, static_cast<uint64_t>(layout.dtype) + 2);
+    return layout.strides == nullptr ? hash : HashBytes(layout.strides, bytes, hash);
+  }
+  static uint64_t HashOf(const ContextState& context) {
+    const uint64_t flags = context.grad_mode | context.inference_mode << 1 | context.backward << 2;
+    const uint64_t place =
+        flags | static_cast<uint64_t>(context.forward_stack) << 8 | static_cast<uint64_t>(context.native) << 40;
+    const uint64_t hash = Mix(reinterpret_cast<uintptr_t>(context.node), place);
+    return context.stream == 0 ? hash : Mix(hash, static_cast<uint64_t>(context.stream));
+  }
 
   // Sites are known by a key that the caller mixes from what makes them up, without looking any of it up.
   uint32_t FindSite(uint64_t key) const { return sites_.Find(key); }

@@ -21,16 +21,12 @@
 namespace oomtrace {
 
 constinit thread_local ThreadState* thread_state __attribute__((tls_model("initial-exec"))) = nullptr;
+constinit ProcessPage* process_page = nullptr;
 
 namespace {
 
 constexpr size_t kPage = 4096;
 
-struct ProcessPage {  // wiped in a forked child
-  std::atomic<Recorder*> recorder;
-};
-
-ProcessPage* process_page = nullptr;  // nullptr: Off
 pthread_key_t thread_key;
 void (*start_callback)(Recorder&) = nullptr;
 void (*exit_callback)() = nullptr;
@@ -282,7 +278,7 @@ void Recorder::Detach(ThreadState* thread) {
   free_threads_ = thread;
 }
 
-ThreadState* Entry::Enter(Cause cause) {
+ThreadState* Entry::EnterOtherwise(Cause cause) {
   Recorder* recorder = Recorder::Current();
   if (recorder == nullptr) return nullptr;
   if (recorder->state() != State::kRecording) {

@@ -100,6 +100,12 @@ enum class Cause {
 
 extern constinit thread_local ThreadState* thread_state __attribute__((tls_model("initial-exec")));
 
+// What the kernel wipes in a forked child; nullptr: Off.
+struct ProcessPage {
+  std::atomic<Recorder*> recorder;
+};
+extern ProcessPage* process_page;
+
 // This thread inside the recorder. False where nothing is to be recorded. Leaves errno as it was.
 class Entry {
  public:
@@ -116,7 +122,18 @@ class Entry {
   Recorder& recorder() const { return *thread_->recorder; }
 
  private:
-  static ThreadState* Enter(Cause cause);
+  static ThreadState* Enter(Cause cause) {
+    if (process_page == nullptr) return nullptr;
+    ThreadState* thread = thread_state;
+    Recorder* recorder = process_page->recorder.load(std::memory_order_acquire);
+    const bool known = thread != nullptr && thread->recorder == recorder;
+    if (!known || recorder->state() != State::kRecording || thread->busy) [[unlikely]]
+      return EnterOtherwise(cause);
+    thread->busy = true;
+    return thread;
+  }
+  // The first time in a process or on a thread, and where nothing is recorded.
+  [[gnu::noinline]] static ThreadState* EnterOtherwise(Cause cause);
 
   int errno_;
   ThreadState* thread_;

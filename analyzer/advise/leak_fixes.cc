@@ -83,7 +83,7 @@ void AddStops(Advisor& a, const Prediction& p, const std::string& what, const st
     a.Add("move_to_cpu", "Do not keep tensors on the GPU from step to step", change, p,
           "a copy to host memory for each tensor kept");
     const bool several = keepers.containers.size() + keepers.exceptions.size() > 1;
-    if (a.d().leak.replaced) {
+    if (a.d().leak.replaced()) {
       a.Add("bound_container", "Keep a fixed number of rows",
             absl::StrCat("at ", site,
                          ", keep the newest only: after torch.cat([bank, new]), bank = bank[-limit:].clone()"),

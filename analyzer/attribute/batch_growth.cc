@@ -1,9 +1,12 @@
 #include "analyzer/attribute/batch_growth.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -12,51 +15,84 @@ constexpr size_t kFewestTensors = 8;  // of one statement: fewer show no trend
 
 class Sizes {
  public:
-  void Add(uint32_t stack, int64_t bytes) {
-    const auto [entry, added] = index_.try_emplace(stack, of_stack_.size());
-    if (added) of_stack_.emplace_back();
-    of_stack_[entry->second].push_back(bytes);
+  // `line`: of the program.
+  void Add(const Tensor& tensor, std::pair<std::string, int64_t> line) {
+    const auto [entry, added] = index_.try_emplace(tensor.stack, statements_.size());
+    if (added) statements_.push_back({std::move(line), {}, {}});
+    Statement& statement = statements_[entry->second];
+    statement.bytes.push_back(tensor.bytes);
+    if (statement.steps.empty() || statement.last_step != tensor.step) statement.steps.push_back(0);
+    statement.steps.back() += tensor.bytes;
+    statement.last_step = tensor.step;
   }
 
-  bool Grow() const {
+  bool Knows(uint32_t stack) const { return index_.contains(stack); }
+
+  double Growth() const {
     size_t known = 0, growing = 0;
-    bool first = false;
-    for (const std::vector<int64_t>& bytes : of_stack_) {  // in order of their first tensors
-      if (bytes.size() < kFewestTensors) continue;
-      // A statement may make several tensors: the largest of each third of the time.
-      const auto third = static_cast<ptrdiff_t>(bytes.size() / 3);
-      const int64_t early = *std::max_element(bytes.begin(), bytes.begin() + third);
-      const int64_t middle = *std::max_element(bytes.begin() + third, bytes.end() - third);
-      const bool grows = *std::max_element(bytes.end() - third, bytes.end()) > middle && middle > early;
-      if (known == 0) first = grows;
+    double first = 1;
+    const Statement* first_known = nullptr;
+    for (const Statement& statement : statements_) {  // in order of their first tensors
+      if (statement.bytes.size() < kFewestTensors) continue;
+      // Without steps to count by: tensor by tensor.
+      const double growth = GrowthOf(statement.steps.size() < kFewestTensors ? statement.bytes : statement.steps);
+      if (first_known == nullptr) first_known = &statement;
+      if (statement.line == first_known->line) first = std::max(first, growth);
       ++known;
-      growing += grows ? 1 : 0;
+      growing += growth > 1 ? 1 : 0;
     }
-    return first && 2 * growing >= known;
+    return 2 * growing >= known ? first : 1;
   }
 
  private:
+  struct Statement {
+    std::pair<std::string, int64_t> line;
+    std::vector<int64_t> bytes;  // of each tensor
+    std::vector<int64_t> steps;  // of all tensors of each step that made any
+    int64_t last_step = 0;
+  };
+
+  // A statement may make several tensors: the largest of each third of the time.
+  static double GrowthOf(const std::vector<int64_t>& bytes) {
+    const auto third = static_cast<ptrdiff_t>(bytes.size() / 3);
+    const int64_t early = *std::max_element(bytes.begin(), bytes.begin() + third);
+    const int64_t middle = *std::max_element(bytes.begin() + third, bytes.end() - third);
+    const int64_t late = *std::max_element(bytes.end() - third, bytes.end());
+    return late > middle && middle > early ? static_cast<double>(late) / static_cast<double>(std::max<int64_t>(1, early))
+                                           : 1;
+  }
+
   absl::flat_hash_map<uint32_t, size_t> index_;
-  std::vector<std::vector<int64_t>> of_stack_;
+  std::vector<Statement> statements_;
 };
+
+std::pair<std::string, int64_t> LineOf(const Timeline& timeline, uint32_t stack) {
+  const Frame* frame = UserFrame(timeline, stack);
+  return frame == nullptr ? std::pair<std::string, int64_t>() : std::pair(frame->file, frame->line);
+}
 
 }  // namespace
 
-bool BatchGrows(const Timeline& timeline, int64_t begin, int64_t end) {
+double BatchGrowth(const Timeline& timeline, int64_t begin, int64_t end) {
   Sizes in_modules, in_forward, from_host;
   bool modules = false;
+  const auto add = [&](const Tensor& tensor, Sizes& sizes) {
+    sizes.Add(tensor, sizes.Knows(tensor.stack) ? std::pair<std::string, int64_t>() : LineOf(timeline, tensor.stack));
+  };
   const auto first = std::lower_bound(timeline.tensors.begin(), timeline.tensors.end(), begin,
                                       [](const Tensor& tensor, int64_t time) { return tensor.born < time; });
   for (auto tensor = first; tensor != timeline.tensors.end() && tensor->born <= end; ++tensor) {
     if (tensor->device != timeline.device || tensor->layout == 0) continue;
-    if (tensor->host_copied) from_host.Add(tensor->stack, tensor->bytes);
+    if (tensor->host_copied) add(*tensor, from_host);
     if (tensor->phase != PhaseKind::kForward) continue;
-    in_forward.Add(tensor->stack, tensor->bytes);
+    add(*tensor, in_forward);
     if (timeline.stacks[tensor->stack].module == 0) continue;
     modules = true;
-    in_modules.Add(tensor->stack, tensor->bytes);
+    add(*tensor, in_modules);
   }
-  return modules ? in_modules.Grow() : in_forward.Grow() || from_host.Grow();
+  return modules ? in_modules.Growth() : std::max(in_forward.Growth(), from_host.Growth());
 }
+
+bool BatchGrows(const Timeline& timeline, int64_t begin, int64_t end) { return BatchGrowth(timeline, begin, end) > 1; }
 
 }  // namespace oomtrace

@@ -2,7 +2,8 @@
 //
 // The boundaries are the ends of optimizer steps, or of backward passes where a program has no optimizer. Tensors are
 // grouped by the statement that made them. A group leaks when its bytes alive at boundaries rise through to the last
-// one, by like amounts at like distances, above any level that it ever came back from. So these are no leaks:
+// one, by like amounts at like distances, above any level that it ever came back from, and not as the batches do. So
+// these are no leaks:
 // parameters and state (born once), a warm-up or a filled cache (the rise has ended), a bounded queue (as much dies as
 // is born), a buffer that is emptied now and then (it has been as high before).
 #pragma once
@@ -15,6 +16,13 @@
 
 namespace oomtrace {
 
+enum class LeakGrowth : uint8_t {
+  kStaying,   // tensors stay, and new ones come
+  kReplaced,  // one tensor, replaced by a larger one each time
+  kMadeAnew,  // all of them are made anew, and more of them each time
+  kQueued     // older ones go, but more come
+};
+
 struct LeakGroup {
   std::vector<uint32_t> stacks;  // of the one statement (SameStatements), in order
   uint32_t example = 0;          // index into Timeline::tensors: the largest of the leaked ones
@@ -23,7 +31,7 @@ struct LeakGroup {
   int64_t total = 0;      // bytes leaked, up to the last boundary
   int64_t since = 0;      // index of the boundary from which it grows
   int64_t births = 0;     // boundaries between which something was added
-  bool replaced = false;  // one tensor that a larger one replaces at each boundary
+  LeakGrowth growth = LeakGrowth::kStaying;
 };
 
 struct Leak {
@@ -34,11 +42,12 @@ struct Leak {
   int64_t since = 0;
   int64_t births = 0;  // of the group that grew most
   bool boundaries_are_steps = true;
-  bool replaced = false;          // of the group that grew most
+  LeakGrowth growth = LeakGrowth::kStaying;  // of the group that grew most
   bool with_graph = false;        // activations of older steps: something keeps the graph of each
   std::vector<LeakGroup> groups;  // largest first
 
   std::set<uint32_t> stacks() const;  // of all groups
+  bool replaced() const { return growth == LeakGrowth::kReplaced; }
 };
 
 // Looks at boundaries up to `until` (ns), when the run `died` of memory or ended otherwise.

@@ -218,14 +218,16 @@ Containers HoldersOf(const Facts& facts, const Leak& leak) {
   const std::set<uint32_t> leaking = leak.stacks();
   Containers containers;
   const auto vote = [&](const Tensor& tensor) {
-    // One of the step in work has a name too, the local variable that is about to let it go.
-    if (tensor.holder.empty() || tensor.born > last_boundary || !leaking.contains(tensor.stack)) return;
+    // One of the step in work has a name too, the local variable that is about to let it go; unless each step makes all
+    // of them anew.
+    if (tensor.holder.empty() || !leaking.contains(tensor.stack)) return;
+    if (tensor.born > last_boundary && leak.growth != LeakGrowth::kMadeAnew) return;
     AddVote(t, tensor.holder.str(), tensor, containers);
   };
   for (const uint32_t i : facts.live) vote(t.tensors[i]);
-  // Of a tensor that a larger one replaces, an earlier one was named where the search ran before the end.
-  if (containers.empty() && leak.replaced) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
-  if (!leak.replaced) std::erase_if(containers, [](const auto& entry) { return IsLoneVariable(entry.second); });
+  // Where none stays, earlier ones were named where the search ran before the end.
+  if (containers.empty() && leak.growth != LeakGrowth::kStaying) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
+  if (!leak.replaced()) std::erase_if(containers, [](const auto& entry) { return IsLoneVariable(entry.second); });
   return containers.empty() ? OwnedByName(facts, leaking) : containers;
 }
 
@@ -287,7 +289,7 @@ void LeaveOutWhatHasALimit(const Facts& facts, Leak& leak) {
   std::erase_if(leak.groups, [&](const LeakGroup& group) {
     Leak alone;
     alone.groups = {group};
-    alone.replaced = group.replaced;
+    alone.growth = group.growth;
     return FillsToALimit(facts, group, HolderOf(facts, alone));
   });
   SumUp(*facts.timeline, leak);

@@ -178,7 +178,7 @@ TEST(Leak, ATensorReplacedByALargerOneEachStepGrows) {
   }
   const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
-  EXPECT_TRUE(leak.replaced);
+  EXPECT_TRUE(leak.replaced());
   EXPECT_NEAR(leak.bytes_per_boundary, 4 << 20, 1 << 12);
 }
 
@@ -194,7 +194,7 @@ TEST(Leak, ABankIsNoBatchThatGrows) {
   }
   const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
-  EXPECT_TRUE(leak.replaced);
+  EXPECT_TRUE(leak.replaced());
 }
 
 TEST(Leak, WhatTheModelLeavesBehindOfEverLargerBatchesIsNone) {
@@ -245,7 +245,7 @@ TEST(Leak, ATensorReplacedByALargerOneGrowsThoughItsBlocksDoNotAlways) {
   }
   const Leak leak = FindLeak(run.timeline(), run.now(), /*died=*/true);
   ASSERT_TRUE(leak.found);
-  EXPECT_TRUE(leak.replaced);
+  EXPECT_TRUE(leak.replaced());
   EXPECT_NEAR(leak.bytes_per_boundary, 4 << 20, 1 << 12);
 }
 

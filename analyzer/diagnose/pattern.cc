@@ -37,16 +37,19 @@ int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
 
 bool LeakExplainsDeath(const Facts& facts, const Leak& leak) {
   if (!leak.found || !leak.boundaries_are_steps) return false;
-  // What is computed from a tensor that grows each step grows with it.
-  if (leak.replaced) return leak.total * 100 >= facts.device.total();
+  // What is computed from what grows each step, or made anew beside it, grows with it.
+  if (leak.growth != LeakGrowth::kStaying) return leak.total * 100 >= facts.device.total();
   const int64_t excess = facts.need() - PeakBeforeLeak(facts, leak);
   return 2 * leak.total >= excess && leak.total * 100 >= facts.device.total();
 }
 
 std::string TensorsAStep(const Leak& leak) {
-  if (leak.replaced) return "one tensor, replaced by a larger one each time";
+  if (leak.replaced()) return "one tensor, replaced by a larger one each time";
   const std::string number = absl::StrFormat("%.3g", leak.tensors_per_boundary);
-  return absl::StrCat(number, number == "1" ? " tensor a step" : " tensors a step");
+  return absl::StrCat(number, number == "1" ? " tensor a step" : " tensors a step",
+                      leak.growth == LeakGrowth::kMadeAnew ? " more, and all of them are made anew"
+                      : leak.growth == LeakGrowth::kQueued ? " more than go"
+                                                           : "");
 }
 
 Pattern LeakPattern(const Facts& facts, const Leak& leak) {

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -6,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "analyzer/advise/fixes.h"
+#include "analyzer/advise/leak_kind.h"
 #include "analyzer/diagnose/leak_holder.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
@@ -53,20 +56,34 @@ std::string TextInto(const std::vector<std::string>& exceptions) {
                       ", not the exception: its traceback keeps the variables of all its frames");
 }
 
-void AddStops(Advisor& a, const Prediction& p, const std::string& what, const std::string& site,
-              const std::string& effect) {
-  const Keepers keepers = KeepersOf(a);
+// The graph that containers, or exceptions' tracebacks, keep.
+void StopGraphs(Advisor& a, const Keepers& keepers, const Prediction& p, const std::string& what,
+                const std::string& effect) {
   std::vector<std::string> changes;
   if (!keepers.exceptions.empty()) changes.push_back(TextInto(keepers.exceptions));
-  if (a.d().leak.with_graph && !keepers.containers.empty()) {
+  if (!keepers.containers.empty()) {
     changes.push_back(NumbersInto(keepers.containers));
-  } else if (a.d().leak.with_graph && keepers.exceptions.empty()) {
+  } else if (keepers.exceptions.empty()) {
     changes.push_back(absl::StrCat("where ", what,
                                    " ends up in a list or a running total, store loss.item() or tensor.detach() "
                                    "instead of the tensor; where a later backward needs its graph, clear the list once "
                                    "that has run"));
-  } else if (!keepers.containers.empty() || keepers.exceptions.empty()) {
-    const bool several = keepers.containers.size() > 1;
+  }
+  const std::string change = absl::StrCat(absl::StrJoin(changes, "; and "), effect);
+  if (keepers.containers.empty() && !keepers.exceptions.empty()) {
+    a.Add("drop_traceback", "Keep what an exception says, not the exception", change, p, "none; the text stays");
+  } else {
+    a.Add("detach", "Keep numbers, not graphs", change, p,
+          "none; .item() waits for the GPU, so call it only where the value is logged");
+  }
+}
+
+void StopContainers(Advisor& a, const Keepers& keepers, const Prediction& p, const std::string& what,
+                    const std::string& site, const std::string& effect) {
+  const bool several = keepers.containers.size() > 1;
+  std::vector<std::string> changes;
+  if (!keepers.exceptions.empty()) changes.push_back(TextInto(keepers.exceptions));
+  if (!keepers.containers.empty() || keepers.exceptions.empty()) {
     const std::string where = keepers.containers.empty()
                                   ? absl::StrCat("where ", what, " is stored, store ")
                                   : absl::StrCat("where tensors go into ", Listed(keepers.containers), ", put ");
@@ -74,45 +91,137 @@ void AddStops(Advisor& a, const Prediction& p, const std::string& what, const st
         absl::StrCat(where, "tensor.detach().cpu() instead, or clear ", several ? "them" : "it", " each step"));
   }
   const std::string change = absl::StrCat(absl::StrJoin(changes, "; and "), effect);
-  if (!keepers.exceptions.empty() && changes.size() == 1) {
+  if (keepers.containers.empty() && !keepers.exceptions.empty()) {
     a.Add("drop_traceback", "Keep what an exception says, not the exception", change, p, "none; the text stays");
-  } else if (a.d().leak.with_graph) {
-    a.Add("detach", "Keep numbers, not graphs", change, p,
-          "none; .item() waits for the GPU, so call it only where the value is logged");
-  } else {
-    a.Add("move_to_cpu", "Do not keep tensors on the GPU from step to step", change, p,
-          "a copy to host memory for each tensor kept");
-    const bool several = keepers.containers.size() + keepers.exceptions.size() > 1;
-    if (a.d().leak.replaced()) {
-      a.Add("bound_container", "Keep a fixed number of rows",
-            absl::StrCat("at ", site,
-                         ", keep the newest only: after torch.cat([bank, new]), bank = bank[-limit:].clone()"),
-            p, "older rows are lost");
-      return;
-    }
-    a.Add("bound_container", "Bound the container",
-          absl::StrCat(
-              "give ",
-              keepers.containers.empty() ? absl::StrCat("the container that keeps ", what) : Listed(keepers.containers),
-              several ? " limits" : " a limit", ", as collections.deque(maxlen=...) has"),
-          p, "older entries are lost");
+    return;
   }
+  a.Add("move_to_cpu", "Do not keep tensors on the GPU from step to step", change, p,
+        "a copy to host memory for each tensor kept");
+  if (a.d().leak.replaced()) {
+    a.Add(
+        "bound_container", "Keep a fixed number of rows",
+        absl::StrCat("at ", site, ", keep the newest only: after torch.cat([bank, new]), bank = bank[-limit:].clone()"),
+        p, "older rows are lost");
+    return;
+  }
+  a.Add("bound_container", "Bound the container",
+        absl::StrCat(
+            "give ",
+            keepers.containers.empty() ? absl::StrCat("the container that keeps ", what) : Listed(keepers.containers),
+            keepers.containers.size() + keepers.exceptions.size() > 1 ? " limits" : " a limit",
+            ", as collections.deque(maxlen=...) has"),
+        p, "older entries are lost");
+}
+
+// What is no mere container of tensors: a change of its own each.
+void StopOther(Advisor& a, LeakKind kind, const Prediction& p, const std::string& name, const std::string& effect) {
+  switch (kind) {
+    case LeakKind::kHooks:
+      a.Add("remove_hooks", "Register the hook once, or remove it",
+            absl::StrCat("a hook is added to ", name,
+                         " again and again, and each keeps what it closes over: register it once before the loop, or "
+                         "keep the handle that the registration returns and call handle.remove() when the step is over",
+                         effect),
+            p, "none");
+      return;
+    case LeakKind::kCycle:
+      a.Add("break_cycle", "Break the reference cycle",
+            absl::StrCat("objects like the owner of ", name,
+                         " refer to themselves, so that only the garbage collector can free them: let the reference "
+                         "back be a weakref.ref, or set it to None when the object is done with; or call gc.collect() "
+                         "every few steps (and gc.enable(), if the program has switched the collector off)",
+                         effect),
+            p, "none; gc.collect() takes some ten milliseconds");
+      return;
+    case LeakKind::kFunctions:
+      a.Add("bound_container", "Bound the cache",
+            absl::StrCat("give the ", name, " a maxsize that fits, call its cache_clear(), or do not cache tensors",
+                         effect),
+            p, "what the cache has forgotten is computed again");
+      return;
+    case LeakKind::kSuspended:
+      a.Add("finish_generators", "Do not leave generators or coroutines waiting",
+            absl::StrCat(name,
+                         " stays alive while it waits to be resumed: run each to its end or call close(), and let "
+                         "no list keep it; or hold only tensor.detach().cpu() across the yield or await",
+                         effect),
+            p, "none");
+      return;
+    case LeakKind::kModels:
+      a.Add("move_to_cpu", "Keep copies of the model on the CPU",
+            absl::StrCat("what goes into ", name,
+                         " is as large as the model each time: put {key: value.detach().cpu() for key, value in "
+                         "model.state_dict().items()} into it, save it with torch.save, or keep the newest or the best "
+                         "only",
+                         effect),
+            p, "a copy to host memory each time");
+      return;
+    case LeakKind::kOptimizers:
+      a.Add("drop_optimizers", "Let go of old optimizers",
+            absl::StrCat("what ", name,
+                         " keeps (an optimizer, or a scheduler that refers to one) keeps that optimizer's state: make "
+                         "one optimizer and go on with it, or let go of the old one before the next is made",
+                         effect),
+            p, "the momentum of an optimizer that is dropped is lost");
+      return;
+    case LeakKind::kParameters:
+      a.Add("drop_parameters", "Do not add parameters without end",
+            absl::StrCat(name,
+                         " gets more parameters again and again, each with a gradient and optimizer state: make "
+                         "them once, or remove the old ones from the module and from the optimizer",
+                         effect),
+            p, "what is removed is not trained on");
+      return;
+    default:
+      a.Add("bound_container", "Let no more in than comes out",
+            absl::StrCat("more tensors go into ", name,
+                         " than come out of it: give it a limit at which the producer waits (queue.Queue(maxsize=...)) "
+                         "or the oldest is dropped (collections.deque(maxlen=...)), or take out as many as go in",
+                         effect),
+            p, "the producer waits, or entries are lost");
+      a.Add("move_to_cpu", "Keep what waits on the CPU",
+            absl::StrCat("put tensor.cpu() into ", name, " and move it to the GPU when it comes out", effect), p,
+            "two copies of each tensor; host memory grows as long as more goes in than comes out");
+  }
+}
+
+// What leaves the peak with the leak. Of tensors made anew each time, older ones and new ones are there at once.
+int64_t Leaving(const Advisor& a) {
+  const Leak& leak = a.d().leak;
+  if (leak.growth == LeakGrowth::kStaying || leak.growth == LeakGrowth::kReplaced) return leak.total;
+  const std::set<uint32_t> stacks = leak.stacks();
+  int64_t bytes = -static_cast<int64_t>(leak.bytes_per_boundary);  // one stays: the one in work
+  for (const uint32_t i : a.facts().live) {
+    if (stacks.contains(a.t().tensors[i].stack)) bytes += a.t().tensors[i].bytes;
+  }
+  if (a.facts().oom && stacks.contains(a.facts().oom->stack)) bytes += a.facts().refused;
+  return std::max(leak.total, bytes);
 }
 
 }  // namespace
 
 void StopLeak(Advisor& a) {
-  const LeakGroup& group = a.d().leak.groups.front();
+  const Leak& leak = a.d().leak;
+  const LeakGroup& group = leak.groups.front();
   const std::string site = ShortSite(SiteOf(a.t(), a.t().tensors[group.example].stack));
   const std::string holder = a.d().report.culprit().holder();
   const int64_t need = a.facts().oom ? a.facts().need() : a.facts().peak;
   Prediction p;
-  p.reserved = std::max<int64_t>(0, need - a.d().leak.total);
+  p.reserved = std::max<int64_t>(0, need - Leaving(a));
   p.headroom = a.predictor().capacity() - p.reserved;
   p.fits = p.headroom >= 0;
-  AddStops(a, p, holder.empty() ? absl::StrCat("what is made at ", site) : holder, site,
-           absl::StrCat(" (saves ", Bytes(static_cast<int64_t>(a.d().leak.bytes_per_boundary)),
-                        a.d().leak.boundaries_are_steps ? " a step)" : " a micro-batch)"));
+  const std::string effect = absl::StrCat(" (saves ", Bytes(static_cast<int64_t>(leak.bytes_per_boundary)),
+                                          leak.boundaries_are_steps ? " a step)" : " a micro-batch)");
+  const std::string what = holder.empty() ? absl::StrCat("what is made at ", site) : holder;
+  const Keepers keepers = KeepersOf(a);
+  const LeakKind kind = KindOf(a.d());
+  if (leak.with_graph && kind != LeakKind::kHooks && kind != LeakKind::kCycle) {
+    StopGraphs(a, keepers, p, what, effect);
+  } else if (kind == LeakKind::kContainer || keepers.containers.empty()) {
+    StopContainers(a, keepers, p, what, site, effect);
+  } else {
+    StopOther(a, kind, p, Listed(keepers.containers), effect);
+  }
 }
 
 }  // namespace oomtrace

@@ -58,8 +58,9 @@ class Sizes {
     const int64_t early = *std::max_element(bytes.begin(), bytes.begin() + third);
     const int64_t middle = *std::max_element(bytes.begin() + third, bytes.end() - third);
     const int64_t late = *std::max_element(bytes.end() - third, bytes.end());
-    return late > middle && middle > early ? static_cast<double>(late) / static_cast<double>(std::max<int64_t>(1, early))
-                                           : 1;
+    return late > middle && middle > early
+               ? static_cast<double>(late) / static_cast<double>(std::max<int64_t>(1, early))
+               : 1;
   }
 
   absl::flat_hash_map<uint32_t, size_t> index_;

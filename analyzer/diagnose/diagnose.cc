@@ -234,6 +234,11 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   }
   d.kept = FindKeptOutputs(d.facts);
   d.pattern = DecidePattern(d.facts, d.leak, d.kept);
+  // A list that each evaluation makes anew, longer each time, is the leak that decides.
+  if (d.pattern.name == "gradual_leak" && d.kept.found &&
+      d.leak.stacks().contains(timeline.tensors[d.kept.example].stack)) {
+    d.kept = KeptOutputs();
+  }
   d.outside = FindOutsideGrowth(d.facts);
   // What PyTorch's own tensors, or other processes, explain comes first.
   d.outside.decides &= d.pattern.name != "gradual_leak" && d.pattern.name != "other_process";

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "analyzer/diagnose/states.h"
+#include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
 namespace {
@@ -76,6 +78,23 @@ size_t BatchesOf(const Timeline& t, const std::vector<uint32_t>& members, const 
   return static_cast<size_t>(std::unique(seen.begin(), seen.end()) - seen.begin());
 }
 
+// The container that keeps most of them. A variable keeps the last one only.
+std::string CommonHolder(const Timeline& t, const std::vector<uint32_t>& members) {
+  std::map<std::string, std::pair<size_t, std::string>> named;  // by container: how many, and one of the names
+  for (const uint32_t i : members) {
+    if (t.tensors[i].holder.empty()) continue;
+    auto& [count, name] = named[Container(t.tensors[i].holder.str())];
+    ++count;
+    name = t.tensors[i].holder.str();
+  }
+  const auto most = std::max_element(named.begin(), named.end(), [](const auto& a, const auto& b) {
+    // What stands in brackets is in a container.
+    const bool a_contains = a.first != a.second.second, b_contains = b.first != b.second.second;
+    return std::pair(a.second.first, a_contains) < std::pair(b.second.first, b_contains);
+  });
+  return most == named.end() ? "" : most->second.second;
+}
+
 }  // namespace
 
 KeptOutputs FindKeptOutputs(const Facts& facts) {
@@ -108,10 +127,7 @@ KeptOutputs FindKeptOutputs(const Facts& facts) {
       kept.per_batch = bytes / static_cast<int64_t>(seen);
       kept.first = members.front();
       kept.example = members.back();
-      kept.holder.clear();
-      for (const uint32_t i : members) {
-        if (!t.tensors[i].holder.empty()) kept.holder = t.tensors[i].holder.str();
-      }
+      kept.holder = CommonHolder(t, members);
     }
   }
   kept.found = kept.bytes > 0 && 4 * kept.bytes >= beside_states;

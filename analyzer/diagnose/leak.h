@@ -28,9 +28,9 @@ struct LeakGroup {
   uint32_t example = 0;          // index into Timeline::tensors: the largest of the leaked ones
   double bytes_per_boundary = 0;
   double tensors_per_boundary = 0;
-  int64_t total = 0;      // bytes leaked, up to the last boundary
-  int64_t since = 0;      // index of the boundary from which it grows
-  int64_t births = 0;     // boundaries between which something was added
+  int64_t total = 0;   // bytes leaked, up to the last boundary
+  int64_t since = 0;   // index of the boundary from which it grows
+  int64_t births = 0;  // boundaries between which something was added
   LeakGrowth growth = LeakGrowth::kStaying;
 };
 
@@ -43,8 +43,8 @@ struct Leak {
   int64_t births = 0;  // of the group that grew most
   bool boundaries_are_steps = true;
   LeakGrowth growth = LeakGrowth::kStaying;  // of the group that grew most
-  bool with_graph = false;        // activations of older steps: something keeps the graph of each
-  std::vector<LeakGroup> groups;  // largest first
+  bool with_graph = false;                   // activations of older steps: something keeps the graph of each
+  std::vector<LeakGroup> groups;             // largest first
 
   std::set<uint32_t> stacks() const;  // of all groups
   bool replaced() const { return growth == LeakGrowth::kReplaced; }

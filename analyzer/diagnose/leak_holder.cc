@@ -226,7 +226,8 @@ Containers HoldersOf(const Facts& facts, const Leak& leak) {
   };
   for (const uint32_t i : facts.live) vote(t.tensors[i]);
   // Where none stays, earlier ones were named where the search ran before the end.
-  if (containers.empty() && leak.growth != LeakGrowth::kStaying) std::for_each(t.tensors.begin(), t.tensors.end(), vote);
+  if (containers.empty() && leak.growth != LeakGrowth::kStaying)
+    std::for_each(t.tensors.begin(), t.tensors.end(), vote);
   if (!leak.replaced()) std::erase_if(containers, [](const auto& entry) { return IsLoneVariable(entry.second); });
   return containers.empty() ? OwnedByName(facts, leaking) : containers;
 }
@@ -265,16 +266,27 @@ std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak) {
     seen.push_back(keeper);
     others.push_back(name);
   };
-  std::map<std::string, std::pair<std::string, std::set<size_t>>> beside;  // by keeper: a name, and the steps
+  struct Beside {
+    std::string example;
+    std::set<size_t> steps;
+    int64_t tensors = 0;
+  };
+  std::map<std::string, Beside> beside;  // by keeper
+  int64_t tensors = 0;
   for (const auto& [name, vote] : most) {
+    tensors += vote.tensors;
     const std::string also = Also(name);
     if (also.empty()) continue;
     const size_t end = std::min(also.find(", through "), also.size());
-    auto& [example, steps] = beside[Keeper(also)];
-    if (example.empty()) example = Container(also.substr(0, end)).append(also.substr(end));
-    steps.insert(vote.steps.begin(), vote.steps.end());
+    Beside& found = beside[Keeper(also)];
+    if (found.example.empty()) found.example = Container(also.substr(0, end)).append(also.substr(end));
+    found.steps.insert(vote.steps.begin(), vote.steps.end());
+    found.tensors += vote.tensors;
   }
-  for (const auto& [keeper, found] : beside) add(found.first, found.second);
+  // A sample that the step in work has drawn from the container keeps a few of them for a while.
+  for (const auto& [keeper, found] : beside) {
+    if (2 * found.tensors >= tensors) add(found.example, found.steps);
+  }
   int64_t all = 0;
   for (const auto& [root, votes] : containers) all += Sum(votes);
   for (const auto& [root, votes] : containers) {

@@ -67,14 +67,11 @@ bool LeakTrend::FitRenewed(double batch_growth, LeakGroup* group) {
   const int64_t alive = CountAt(last_);
   // The one replaced may still be alive at a boundary or two: then as many were alive before.
   const bool one = alive == CountAt(start) || alive <= 2;
-  group->growth = one                    ? LeakGrowth::kReplaced
-                  : 2 * newest > alive   ? LeakGrowth::kMadeAnew
-                                         : LeakGrowth::kQueued;
+  group->growth = one ? LeakGrowth::kReplaced : 2 * newest > alive ? LeakGrowth::kMadeAnew : LeakGrowth::kQueued;
   FillTotal(rises, group);
   if (one) {
     // Of those alive only as many stay as are born between two boundaries.
-    const double born =
-        static_cast<double>(members_.size()) / static_cast<double>(last_ + 1 - members_.front().first);
+    const double born = static_cast<double>(members_.size()) / static_cast<double>(last_ + 1 - members_.front().first);
     const double stays = std::min(1.0, std::max(1.0, std::round(born)) / static_cast<double>(alive));
     group->total = static_cast<int64_t>(static_cast<double>(group->total) * stays);
     group->bytes_per_boundary *= stays;

@@ -85,8 +85,7 @@ bool Rises::GrowRarer() const {
 bool Rises::GoOn() const {
   const Thirds thirds = InThirds();
   const double all = thirds.bytes[0] + thirds.bytes[1] + thirds.bytes[2];
-  return 3 * thirds.bytes[2] >= kGoesOn * all && 3 * thirds.bytes[0] >= kGoesOn * all / 2 &&
-         2 * thirds.largest <= all;
+  return 3 * thirds.bytes[2] >= kGoesOn * all && 3 * thirds.bytes[0] >= kGoesOn * all / 2 && 2 * thirds.largest <= all;
 }
 
 // What is loaded once more, no longer than it took the first time, or a handful in the last part of the run. What has

@@ -87,6 +87,19 @@ def also_kept(names, item, path):
     return f"also kept by {other.expression}" + (THROUGH_TRACEBACK if "the traceback of " in other.where else "")
 
 
+def firmly_held(shapes, paths):
+    """Shapes of which names that stay are known: what else is said of tensors alike is left out.
+
+    A bare name is a variable of the step in work; what leaks hangs from something larger. Of objects in reference
+    cycles the newest has a variable, too, and most of them nothing but each other.
+    """
+    found = {}
+    for address, path in paths.items():
+        if path is not None and not path.expression.isidentifier():
+            found.setdefault(shapes[address], []).append(path.firm)
+    return {shape for shape, firm in found.items() if any(firm) and 2 * sum(firm) >= len(firm)}
+
+
 class GraphPaths:
     """What is written of tensors that graphs keep; asked once for each root."""
 
@@ -163,9 +176,7 @@ def find_and_write(objects, owned, largest, seconds, working):
     names.graphs = graphs
     names.search = Referrers(sought, hidden, names.ends(), names.exceptions, shortcuts, deadline)
     paths = {address: names.of(tensor) for address, tensor in chosen.items()}
-    # A bare name is a variable of the step in work; what leaks hangs from something larger.
-    larger = {address for address, path in paths.items() if path and path.firm and not path.expression.isidentifier()}
-    firm = {tuple(chosen[address].shape) for address in larger}
+    firm = firmly_held({address: tuple(tensor.shape) for address, tensor in chosen.items()}, paths)
     named = {}
     for address, path in paths.items():
         tensor = chosen[address]

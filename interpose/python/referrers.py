@@ -73,6 +73,18 @@ def elements(item, wanted):
     return []
 
 
+TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")  # C++ attributes, in no dictionary
+
+
+def hooks_of(tensor):
+    """(name, dictionary) of the hooks registered at a tensor itself."""
+    for name in TENSOR_HOOKS:
+        member = getattr(torch._C.TensorBase, name, None)
+        hooks = member.__get__(tensor) if member is not None else None
+        if hooks is not None:
+            yield name, hooks
+
+
 def links(item, wanted):
     """(id, label) of the wanted objects that an item refers to."""
     if type(item) is Frame:
@@ -84,6 +96,8 @@ def links(item, wanted):
         attributes = own_dictionary(item) or {}
         found += [(id(value), f".{name}") for name, value in attributes.items() if id(value) in wanted]
         found += [(id(value), f".{name}") for name, value in slots_of(item) if id(value) in wanted]
+    if is_instance(item, torch.Tensor):
+        found += [(id(hooks), f".{name}") for name, hooks in hooks_of(item) if id(hooks) in wanted]
     named = {identity for identity, _ in found}
     rest = [id(value) for value in gc.get_referents(item) if id(value) in wanted]
     return found + [(identity, "") for identity in rest if identity not in named]
@@ -190,7 +204,8 @@ class Referrers:
                 reached = links(item, frontier)
             except Exception:  # changed while we looked
                 continue
-            rank = (type(item) is Frame, id(item) not in self.ends, -len(reached))
+            # What gathers most comes first: a sample drawn from it has a name as well, and keeps a few.
+            rank = (type(item) is Frame, -len(reached), id(item) not in self.ends)
             for identity, label in reached:
                 found.setdefault(identity, []).append((rank, item, label))
             if reached and not self.is_end(item):

@@ -88,6 +88,30 @@ def test_what_lies_idle_in_a_private_pool_is_told_from_the_cache(warm, analyze, 
     assert warm.run(script, owner, "release", capacity=GIB).status == 0
 
 
+@pytest.mark.parametrize("kept", ["kept", "bare"])
+def test_a_graph_for_each_size_keeps_a_pool_each(warm, analyze, kept):
+    script = FOLDER / "graph_per_size.py"
+    job = warm.run(script, kept, "1000", capacity=GIB)
+    verdict = analyze(job)
+    assert_adds_up(verdict.report)
+    assert verdict.pattern == "gradual_leak", verdict.evidence
+    assert verdict.causes[0]["id"] == "private_pools", verdict.causes
+    assert verdict.culprit["line"] in range(*(lines_with(script, name)[0] for name in ("with torch", "total.copy_")))
+    if kept == "kept":
+        assert verdict.culprit["holder"].startswith("Engine.by_length"), verdict.culprit
+    fixes = {fix["id"]: fix for fix in verdict.fixes}
+    # What holds the memory is the graphs: neither a shorter list of tensors nor a copy on the host gives it back.
+    assert list(fixes) == ["share_private_pool", "fewer_graphs"], fixes
+    assert all(fix["fits"] for fix in fixes.values())
+    steps = str(verdict.steps_completed + 1)
+    for name in ("share", "few"):
+        changed = warm.run(script, kept, steps, name, capacity=GIB)
+        assert changed.status == 0
+        reserved = analyze(changed).peak["reserved"]
+        if name == "share":
+            assert fixes["share_private_pool"]["predicted_peak"] == pytest.approx(reserved, rel=0.1)
+
+
 def test_each_stream_has_its_own_free_blocks(warm, analyze):
     verdict = analyze(warm.run(FOLDER / "streams.py", capacity=GIB))
     matched, of = fidelity(verdict.report)

@@ -22,6 +22,11 @@ void Collect(Advisor& a) {
     return;
   }
   DropDeadWeight(a);
+  if (a.d().pools.decides) {
+    SharePools(a);
+    KeepFewerGraphs(a);
+    return;
+  }
   if (pattern == "gradual_leak") {
     StopLeak(a);
     return;
@@ -30,6 +35,7 @@ void Collect(Advisor& a) {
   FreeOthers(a);
   RaiseLimit(a);
   ReleasePools(a);
+  SharePools(a);
   if (a.d().kept.found) {
     DropKeptOutputs(a);
     return;
@@ -106,6 +112,8 @@ int Effort(const report::Fix& fix) {
                                                   "move_to_cpu",
                                                   "no_grad",
                                                   "raise_memory_limit",
+                                                  "share_private_pool",
+                                                  "fewer_graphs",
                                                   "release_private_pools",
                                                   "fused_optimizer",
                                                   "expandable_segments",

@@ -7,8 +7,10 @@ namespace oomtrace {
 
 void StopLeak(Advisor& a);          // leak_fixes.cc
 void FreeOthers(Advisor& a);        // outside_fixes.cc: other processes
-void ReleasePools(Advisor& a);      //   private pools
 void RaiseLimit(Advisor& a);        //   a memory limit of the process's own
+void ReleasePools(Advisor& a);      // pool_fixes.cc: private pools that the program is done with
+void SharePools(Advisor& a);        //   one pool for all graphs
+void KeepFewerGraphs(Advisor& a);   //   as many graphs as fit
 void DropKeptOutputs(Advisor& a);   // evaluation_fixes.cc: results kept from batch to batch
 void ShrinkEvaluation(Advisor& a);  //   a graph kept, a batch too large
 void BoundBatch(Advisor& a);        // batch_fixes.cc: the largest batch

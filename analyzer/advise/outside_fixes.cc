@@ -30,23 +30,6 @@ void FreeOthers(Advisor& a) {
   fix.set_saving(others);
 }
 
-// The graph or the pool has to go: as long as somebody has it, empty_cache() leaves its segments alone.
-void ReleasePools(Advisor& a) {
-  const int64_t idle = a.facts().private_idle;
-  if (!a.Worth(idle)) return;
-  Prediction p;
-  p.reserved = std::max<int64_t>(0, a.killed_at() - idle);
-  p.headroom = a.facts().device.free() + a.facts().unallocated() + idle - a.facts().requested;
-  p.fits = p.headroom >= 0;
-  a.Add("release_private_pools", "Let go of what private pools keep",
-        absl::StrCat("delete the torch.cuda.MemPool or CUDA graph that the program is done with (every reference, and "
-                     "the tensors made in it) before this request: ",
-                     Bytes(idle),
-                     " of theirs are idle, which torch.cuda.empty_cache() does not give back while the pool is there; "
-                     "or make what did not fit inside the same pool"),
-        p, "a graph has to be captured again before it is replayed");
-}
-
 void RaiseLimit(Advisor& a) {
   if (!a.Has("memory_limit")) return;
   Prediction p = a.predictor().TrainingWithin(a.facts().available_on_device());

@@ -129,6 +129,46 @@ Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
   return p;
 }
 
+Prediction Predictor::WithOnePrivatePool() const {
+  const Timeline& t = *d_.facts.timeline;
+  std::map<int64_t, uint32_t> merged;  // stream -> its list of the one pool
+  std::vector<uint32_t> one_pool(t.free_lists.size()), as_it_was(t.free_lists.size());
+  for (uint32_t i = 0; i < t.free_lists.size(); ++i) {
+    as_it_was[i] = i;
+    one_pool[i] = t.free_lists[i].pool == 0 ? i : merged.try_emplace(t.free_lists[i].stream, i).first->second;
+  }
+  if (merged.empty()) return Prediction();
+  // A capture that has only begun has a pool of which nothing is on record.
+  std::vector<FreeList> lists = t.free_lists;
+  const auto fresh = static_cast<uint32_t>(lists.size());
+  lists.push_back({lists[merged.begin()->second].stream, ~0u});
+  constexpr uint32_t kRefused = 1u << 31;  // no tensor's index
+  const auto run = [&](const std::vector<uint32_t>& list_of, uint32_t refused_in) {
+    std::vector<StreamOp> stream;
+    for (const TimedOp& op : RecordedStream(t)) {
+      if (op.time > d_.facts.moment) break;
+      const Tensor& tensor = t.tensors[op.tensor];
+      stream.push_back({op.tensor, op.free ? 0 : tensor.bytes, list_of[tensor.free_list]});
+    }
+    stream.push_back({kRefused, d_.facts.refused, refused_in});
+    AllocatorConfig config = recorded_;
+    config.capacity = d_.facts.available();
+    return RunStream(stream, config, lists);
+  };
+  Prediction p;
+  p.basis = "replayed";
+  // Which pool was asked for what did not fit is not on record: it has to be served by any of them.
+  const ReplayResult outside = run(one_pool, 0);
+  const ReplayResult inside = run(one_pool, merged.begin()->second);
+  const ReplayResult& result = inside.peak_reserved > outside.peak_reserved ? inside : outside;
+  p.reserved = result.peak_reserved;
+  p.allocated = result.peak_allocated;
+  p.fits = inside.fits && outside.fits && (!run(as_it_was, 0).fits || !run(as_it_was, fresh).fits);
+  p.headroom = d_.facts.available() - p.reserved;
+  if (!p.fits) p.headroom = std::min(p.headroom, -d_.facts.refused);
+  return p;
+}
+
 Prediction Predictor::TrainingWithin(int64_t capacity) const {
   if (replayable_) return Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity);
   Prediction p = Training(batch_.size, expandable_recorded());

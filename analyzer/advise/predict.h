@@ -51,6 +51,8 @@ class Predictor {
   // The run as it was up to the death, what did not fit included, with other lives for some tensors. Fits only where
   // the allocator's model reproduces the death without them.
   Prediction WithLives(const std::vector<OtherLife>& lives) const;
+  // The run as it was up to the death, what did not fit included, with one private pool instead of several.
+  Prediction WithOnePrivatePool() const;
   // Training as it is, where `capacity` bytes can be had.
   Prediction TrainingWithin(int64_t capacity) const;
 

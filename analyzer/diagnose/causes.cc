@@ -19,8 +19,15 @@ double Share(int64_t part, int64_t whole) {
 
 class Ranking {
  public:
-  Ranking(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern)
-      : facts_(facts), t_(*facts.timeline), leak_(leak), kept_(kept), pattern_(pattern), logits_(*facts.timeline) {
+  Ranking(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const PrivatePools& pools,
+          const Pattern& pattern)
+      : facts_(facts),
+        t_(*facts.timeline),
+        leak_(leak),
+        kept_(kept),
+        pools_(pools),
+        pattern_(pattern),
+        logits_(*facts.timeline) {
     const std::vector<uint32_t> leaked = LeakedTensors(facts, leak);
     leaked_.insert(leaked.begin(), leaked.end());
     for (const Tensor& tensor : t_.tensors) {
@@ -66,7 +73,10 @@ class Ranking {
     if (!leak_.found) return;
     // A leak between micro-batches, within one step, is a cause though not the pattern of that name.
     const double within_step = leak_.boundaries_are_steps || !facts_.oom ? 0 : 0.85;
-    const double confidence = Is("gradual_leak") ? 0.95 : Is("healthy") ? 0.7 : std::max(0.3, within_step);
+    const double confidence = pools_.decides       ? 0.4
+                              : Is("gradual_leak") ? 0.95
+                              : Is("healthy")      ? 0.7
+                                                   : std::max(0.3, within_step);
     if (leak_.with_graph) {
       Add("accumulating_autograd_graph", "tensors of older steps are kept together with their autograd graph",
           confidence);
@@ -177,6 +187,11 @@ class Ranking {
   }
 
   void AddPrivatePools() {
+    if (pools_.decides) {
+      Add("private_pools", "private pools (CUDA graphs, MemPool), ever more of them, keep what they were made with",
+          0.95);
+      return;
+    }
     const int64_t idle = facts_.private_idle;
     const bool decides = facts_.device.free() + facts_.unallocated() + idle >= facts_.requested;
     if (Share(idle, facts_.device.total()) < 0.02) return;
@@ -217,6 +232,7 @@ class Ranking {
   const Timeline& t_;
   const Leak& leak_;
   const KeptOutputs& kept_;
+  const PrivatePools& pools_;
   const Pattern& pattern_;
   Logits logits_;
   std::set<uint32_t> leaked_;  // of the live tensors
@@ -233,8 +249,9 @@ bool IsAttentionScores(const Timeline& timeline, uint32_t layout) {
          shape.back() >= kShortestAttention;
 }
 
-std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern) {
-  return Ranking(facts, leak, kept, pattern).Rank();
+std::vector<Cause> RankCauses(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const PrivatePools& pools,
+                              const Pattern& pattern) {
+  return Ranking(facts, leak, kept, pools, pattern).Rank();
 }
 
 }  // namespace oomtrace

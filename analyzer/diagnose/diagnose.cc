@@ -239,6 +239,9 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
       d.leak.stacks().contains(timeline.tensors[d.kept.example].stack)) {
     d.kept = KeptOutputs();
   }
+  d.pools = FindPrivatePools(d.facts, d.leak);
+  d.pools.decides &= d.pattern.name != "other_process";
+  if (d.pools.decides) d.pattern = PrivatePoolsPattern(d.facts, d.pools, d.leak);
   d.outside = FindOutsideGrowth(d.facts);
   // What PyTorch's own tensors, or other processes, explain comes first.
   d.outside.decides &= d.pattern.name != "gradual_leak" && d.pattern.name != "other_process";
@@ -254,7 +257,7 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
     out->set_confidence(0.85);
     out->set_title("one place outside PyTorch allocates again and again, and what it made before stays");
   }
-  for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pattern)) {
+  for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pools, d.pattern)) {
     report::Cause* out = report.add_causes();
     out->set_id(cause.id);
     out->set_confidence(cause.confidence);
@@ -263,11 +266,17 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   if (d.outside.decides) {
     const DeviceSite& site = d.outside.growth.site;
     FillDeviceCulprit(timeline, site.library, site.caller, site.stack, site.bytes, report.mutable_culprit());
+  } else if (d.pools.decides) {
+    FillPrivatePoolsCulprit(d.facts, d.pools, d.leak.found ? HolderOf(d.facts, d.leak) : "", report.mutable_culprit());
   } else {
     *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
   }
-  FillLeak(d.facts, d.leak, *report.mutable_leak());
-  if (!report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
+  if (d.pools.decides) {
+    FillPrivatePoolsLeak(d.facts, d.pools, d.leak, report.culprit(), report.mutable_leak());
+  } else {
+    FillLeak(d.facts, d.leak, *report.mutable_leak());
+  }
+  if (!d.pools.decides && !report.culprit().holder().empty() && report.leak().bytes_per_step() > 0) {
     report.mutable_leak()->set_holder(report.culprit().holder());
     for (const std::string& other : OtherHoldersOf(d.facts, d.leak)) report.mutable_leak()->add_other_holders(other);
     if (report.leak().other_holders_size() > 0) {

@@ -7,6 +7,7 @@
 #include "analyzer/diagnose/leak.h"
 #include "analyzer/diagnose/outside.h"
 #include "analyzer/diagnose/pattern.h"
+#include "analyzer/diagnose/private_pools.h"
 #include "analyzer/replay/replay.h"
 
 namespace oomtrace {
@@ -18,6 +19,7 @@ struct Diagnosis {
   KeptOutputs kept;
   Pattern pattern;
   OutsideGrowth outside;
+  PrivatePools pools;
   Fidelity fidelity;  // of == 0 where the model does not apply
   DeadWeight dead_weight;
   report::Report report;

@@ -10,6 +10,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "analyzer/diagnose/device_growth.h"
+#include "analyzer/diagnose/device_pools.h"
 #include "analyzer/diagnose/device_sites.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
@@ -24,6 +27,8 @@ constexpr double kPoolShare = 0.5;
 constexpr int64_t kSetUpCalls = 8;
 // The driver hands out device memory in pages of this size: a remainder below it serves nobody.
 constexpr int64_t kPage = int64_t{2} << 20;
+// Below this the rounding to pages is part of the places that rounded.
+constexpr int64_t kWorthARow = int64_t{1} << 20;
 // What the context of CUDA and its libraries takes at most, before it is remarkable.
 constexpr int64_t kLargestContext = int64_t{3} << 29;
 
@@ -35,8 +40,15 @@ class Verdict {
         facts_(diagnosis->facts),
         sites_(DeviceSitesAt(timeline, diagnosis->facts.moment)),
         calls_(CountDeviceCalls(timeline, diagnosis->facts.moment)),
-        growth_(diagnosis->facts.oom != nullptr ? FindDeviceGrowth(timeline, sites_, diagnosis->facts.moment)
-                                                : FindLastingGrowth(timeline)) {}
+        pools_(timeline, diagnosis->facts.moment) {
+    if (facts_.oom == nullptr) {
+      growth_ = FindLastingGrowth(timeline);
+      return;
+    }
+    for (DeviceGrowth& growth : FindDeviceGrowths(timeline, sites_, facts_.moment)) {
+      (growth_.found ? other_growths_.emplace_back() : growth_) = std::move(growth);
+    }
+  }
 
   void Decide() {
     if (facts_.oom == nullptr) {
@@ -60,15 +72,20 @@ class Verdict {
       Say(absl::StrCat("The device had ", Bytes(facts_.device.free()), " free, more than the ", Bytes(facts_.requested),
                        " asked for: no free piece was large enough, or a limit on the process refused it."));
       Cause("fragmentation", "enough is free, but not in one piece", 0.5);
-    } else if (facts_.idle_pools > 0 && facts_.device.free() + facts_.idle_pools >= facts_.requested &&
-               !InStreamOrder(*facts_.oom)) {
-      Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.7);
-      Say("With what its stream-ordered pools keep, the request would have fit.");
-      Cause("idle_pools", "stream-ordered pools keep what the program freed", 0.8);
-    } else if (growth_.found && PoolOf(t_, growth_.site.library) == PoolKind::kCupy && !CupyGaveUp(t_, *facts_.oom)) {
+    } else if (IdlePoolsSuffice()) {
+      Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", facts_.pools_may_hold ? 0.5 : 0.7);
+      Say(facts_.pools_may_hold ? "With what its stream-ordered pools may keep, the request would have fit."
+                                : "With what its stream-ordered pools keep, the request would have fit.");
+      Cause("idle_pools", "stream-ordered pools keep what the program freed", facts_.pools_may_hold ? 0.5 : 0.8);
+    } else if (CupysPoolMaySuffice()) {
       BesideCupysPool();
-    } else if (growth_.found) {
+    } else if (growth_.found && growth_.site.taken - growth_.site.largest >= Missing() && !IsUnheardOf()) {
       Leak();
+    } else if (const DeviceSite* worker = EachThreadsShare(); worker != nullptr) {
+      Set("at_start", 0.7);
+      Say(absl::StrCat(Count(worker->count, "thread"), " hold one allocation of ", Place(*worker), " each, ",
+                       Bytes(worker->bytes), " in all; it was the next thread's that did not fit."));
+      Cause("memory_per_thread", "each thread takes memory of its own, and there are too many of them", 0.8);
     } else if (calls_.made <= kSetUpCalls || calls_.freed == 0) {
       Set("at_start", 0.7);
       Say(absl::StrCat("It died after ", Count(calls_.made, "allocation"),
@@ -81,6 +98,11 @@ class Verdict {
                        ": it was at work, and then needed more than before (its peak until then: ", Bytes(facts_.peak),
                        ")."));
     }
+    if (facts_.oom != nullptr && growth_.found && d_.pattern.name != "gradual_leak" &&
+        pools_.Of(growth_.site.library) == PoolKind::kNone) {
+      Say(absl::StrCat("Beside this, memory held by ", Place(growth_.site), " grows: ", Bytes(growth_.site.bytes),
+                       " by then, ", Rate(growth_), "."));
+    }
     if (facts_.idle_pools > 0) {
       Say(absl::StrCat("This process's stream-ordered pools kept ", IdlePools(),
                        " that it had freed: the device did not get it back."));
@@ -92,8 +114,9 @@ class Verdict {
     }
     OtherThreads();
     Holders();
+    OtherDevices();
     BesideTheDevice();
-    Pools();
+    TakenAhead();
     Names();
   }
 
@@ -129,6 +152,40 @@ class Verdict {
     return others >= Own() + facts_.requested && facts_.requested - facts_.device.free() <= others;
   }
 
+  int64_t Missing() const { return facts_.requested - facts_.device.free(); }
+
+  // The request is more than all that the growth holds, and more than twice as large as any before it.
+  bool IsUnheardOf() const {
+    int64_t largest = 0;
+    for (const DeviceAllocation& allocation : t_.device_allocations) {
+      if (allocation.born <= facts_.moment && CountsOnDevice(t_, allocation))
+        largest = std::max(largest, allocation.bytes);
+    }
+    return facts_.requested > 2 * largest && facts_.requested > growth_.site.taken;
+  }
+
+  bool IdlePoolsSuffice() const {
+    // The pool that was asked has tried what it keeps.
+    const int64_t freed = FreedIntoOtherPools(t_, *facts_.oom);
+    const int64_t idle = facts_.idle_pools > 0 ? std::min(facts_.idle_pools, freed) : facts_.pools_may_hold ? freed : 0;
+    return idle > 0 && idle >= Missing();
+  }
+
+  // The request did not come from CuPy's pool, which would have given back its idle blocks and asked again.
+  bool CupysPoolMaySuffice() const {
+    if (growth_.found && pools_.Of(growth_.site.library) != PoolKind::kCupy) return false;
+    return HeldBy(PoolKind::kCupy) > 0 && !CupyGaveUp(t_, *facts_.oom) && pools_.cupy_idle_at_most() >= Missing();
+  }
+
+  // The place that was refused, where each thread before it holds one allocation of it.
+  const DeviceSite* EachThreadsShare() const {
+    for (const DeviceSite& site : sites_) {
+      if (RefusedPlace() == Place(site) && site.library == facts_.oom->library)
+        return IsOnePerThread(t_, site, facts_.moment) ? &site : nullptr;
+    }
+    return nullptr;
+  }
+
   void Set(const char* name, double confidence) { d_.pattern = {name, confidence, {}}; }
   void Say(std::string sentence) { d_.pattern.evidence.push_back(std::move(sentence)); }
   void Cause(const char* id, const char* title, double confidence) {
@@ -142,50 +199,67 @@ class Verdict {
   std::string Place(const DeviceSite& site) const { return PlaceName(t_, site.library, site.caller, site.stack); }
   std::string RefusedPlace() const { return PlaceName(t_, facts_.oom->library, facts_.oom->caller, facts_.oom->stack); }
 
-  std::string Rate() const {
+  std::string Rate(const DeviceGrowth& growth) const {
     const int64_t calls = facts_.oom != nullptr ? calls_.made : CountDeviceCalls(t_, t_.end).made;
+    const double a_call = growth.bytes_per_1000_calls / 1000;
     const std::string per_call =
-        calls < 1000 ? absl::StrCat(Bytes(growth_.site.bytes), " over the program's ", Count(calls, "allocation"))
-                     : absl::StrCat(Bytes(std::llround(growth_.bytes_per_1000_calls)), " for every 1000 allocations");
+        calls < 100    ? absl::StrCat(Bytes(std::llround(a_call)), " for each of the program's allocations")
+        : calls < 1000 ? absl::StrCat(Bytes(std::llround(100 * a_call)), " for every 100 allocations")
+                       : absl::StrCat(Bytes(std::llround(growth.bytes_per_1000_calls)), " for every 1000 allocations");
     // A rate needs some time to be one.
-    if (growth_.site.last - growth_.site.first < 100'000'000) return per_call;
-    return absl::StrCat(Bytes(std::llround(growth_.bytes_per_second)), " a second, ", per_call);
+    if (growth.site.last - growth.site.first < 100'000'000) return per_call;
+    return absl::StrCat(Bytes(std::llround(growth.bytes_per_second)), " a second, ", per_call);
   }
 
   void Leak() {
     // That a loop keeps what it makes is certain; whether it means to is not in a trace without steps.
     const DeviceSite& site = growth_.site;
-    Set("gradual_leak", PoolOf(t_, site.library) == PoolKind::kCupy ? 0.6 : calls_.freed > 0 ? 0.8 : 0.7);
+    Set("gradual_leak", pools_.Of(site.library) == PoolKind::kCupy ? 0.6
+                        : calls_.freed == 0 || BeganAtOnce(site)   ? 0.7
+                                                                   : 0.8);
     if (Folded()) {
       Say(absl::StrCat(Place(site), " holds ", Bytes(site.bytes), " in ", Count(site.count, "allocation"),
-                       ", made in every quarter of the program's ", calls_.made, ": ", Rate(), "."));
+                       ", made in every quarter of the program's ", calls_.made, ": ", Rate(growth_), "."));
     } else {
       Say(absl::StrCat(Place(site), " allocated ", site.made, " times until the end, and ",
                        site.count == site.made ? "all" : absl::StrCat(site.count), " of that is still held, ",
-                       Bytes(site.bytes), ": ", Rate(), "."));
+                       Bytes(site.bytes), ": ", Rate(growth_), "."));
+    }
+    if (10 * (site.taken - site.bytes) >= site.bytes) {
+      Say(absl::StrCat("Of the device these take ", Bytes(site.taken), ": it gives out whole pages of ", Bytes(kPage),
+                       "."));
     }
     Helper();
+    for (size_t i = 0; i < other_growths_.size() && i < 3; ++i) {
+      const DeviceGrowth& other = other_growths_[i];
+      Say(absl::StrCat(Place(other.site), " grows as well: ", Bytes(other.site.bytes), " in ",
+                       Count(other.site.count, "allocation"), ", ", Rate(other), "."));
+    }
     if (calls_.freed == 0) {
       Say("Nothing was ever given back: a program that loads more than fits looks the same.");
     } else if (const int64_t others = calls_.freed - (site.made - site.count); others > 0 && !Folded()) {
       Say(absl::StrCat("Meanwhile the program gave back ", Count(others, "other allocation"),
-                       ": what grows is not its work."));
+                       BeganAtOnce(site) ? ": what grows is not what it works with, unless it was still loading, which "
+                                           "looks the same."
+                                         : ": what grows is not its work."));
     }
-    if (PoolOf(t_, site.library) == PoolKind::kCupy)
+    if (pools_.Of(site.library) == PoolKind::kCupy)
       Say("CuPy's pool keeps what the program lets go: whether it still uses all of this cannot be seen from outside.");
     Cause("accumulating_allocations", "one place allocates again and again, and what it made before stays", 0.8);
   }
 
-  // The request did not come from the pool, which would have given back its idle blocks and asked again.
   void BesideCupysPool() {
     Set(calls_.made <= kSetUpCalls ? "at_start" : "late_allocation", 0.5);
-    Say(absl::StrCat(
-        "CuPy's pool holds ", Bytes(HeldBy(PoolKind::kCupy)),
-        ", and grew until then; the request came past it, so that it did not give back what it has idle."));
+    Say(absl::StrCat("CuPy's pool holds ", Bytes(HeldBy(PoolKind::kCupy)),
+                     "; the request came past it, so that it did not give back what it has idle. ", Bytes(Missing()),
+                     " of it would have been enough."));
     Cause("idle_pools", "CuPy's pool may keep what the program freed", 0.5);
   }
 
   bool Folded() const { return t_.folded_calls.made > 0; }
+
+  // Among the program's first allocations: nothing shows that it was at work before.
+  bool BeganAtOnce(const DeviceSite& site) const { return CountDeviceCalls(t_, site.first).made <= kSetUpCalls; }
 
   // Of native code the trace has one frame: the caller of the device call.
   void Helper() {
@@ -207,12 +281,16 @@ class Verdict {
     Set("healthy", !t_.damage.empty() ? 0.5 : ended_badly && HasPool() ? 0.6 : 0.9);
     const DeviceCalls all = CountDeviceCalls(t_, t_.end);
     Say(absl::StrCat("The process made ", Count(all.made, "device allocation"), " and held at most ",
-                     Bytes(facts_.peak), "."));
+                     Bytes(facts_.peak),
+                     facts_.page_rounding >= kWorthARow
+                         ? absl::StrCat(", ", Bytes(facts_.peak + facts_.page_rounding), " in the device's pages")
+                         : "",
+                     "."));
     // A pool grows in pieces of its own sizes: their rate says nothing.
-    if (growth_.found && PoolOf(t_, growth_.site.library) != PoolKind::kNone) {
+    if (growth_.found && pools_.Of(growth_.site.library) != PoolKind::kNone) {
       Say(absl::StrCat("The pool grew until the end, by requests from ", Place(growth_.site), "."));
     } else if (growth_.found) {
-      Say(absl::StrCat("Warning: memory held by ", Place(growth_.site), " only grows: ", Rate(), "."));
+      Say(absl::StrCat("Warning: memory held by ", Place(growth_.site), " only grows: ", Rate(growth_), "."));
       Helper();
     }
     if (ended_badly && HasPool()) {
@@ -229,7 +307,7 @@ class Verdict {
 
   bool HasPool() const {
     return HasLargePiece() || std::any_of(sites_.begin(), sites_.end(), [&](const DeviceSite& site) {
-             return PoolOf(t_, site.library) != PoolKind::kNone;
+             return pools_.Of(site.library) != PoolKind::kNone;
            });
   }
 
@@ -247,7 +325,7 @@ class Verdict {
 
   int64_t HeldBy(PoolKind kind) const {
     int64_t bytes = 0;
-    for (const DeviceSite& site : sites_) bytes += PoolOf(t_, site.library) == kind ? site.bytes : 0;
+    for (const DeviceSite& site : sites_) bytes += pools_.Of(site.library) == kind ? site.bytes : 0;
     return bytes;
   }
 
@@ -305,6 +383,22 @@ class Verdict {
     }
   }
 
+  // Calls and bytes are counted for the device of the report alone.
+  void OtherDevices() {
+    std::map<int32_t, int64_t> held;
+    for (const DeviceAllocation& allocation : t_.device_allocations) {
+      const bool counts = allocation.on_device && allocation.kind != MemoryKind::kContext &&
+                          allocation.kind != MemoryKind::kCode && allocation.born <= facts_.moment;
+      if (allocation.device == t_.device || !counts) continue;
+      held[allocation.device] += allocation.died > facts_.moment ? allocation.bytes : 0;
+    }
+    if (held.empty()) return;
+    std::vector<std::string> others;
+    for (const auto& [device, bytes] : held) others.push_back(absl::StrCat(Bytes(bytes), " on GPU ", device));
+    Say(absl::StrCat("These numbers are of GPU ", t_.device, " alone. The process then held ",
+                     absl::StrJoin(others, ", "), "."));
+  }
+
   // What is recorded and no part of the table, for its bytes need not be on the device.
   void BesideTheDevice() {
     int64_t managed = 0;
@@ -336,9 +430,9 @@ class Verdict {
     if (!text.empty()) Say(absl::StrCat("Of this process's memory on the device, by library that asked: ", text, "."));
   }
 
-  void Pools() {
+  void TakenAhead() {
     for (const DeviceSite& site : sites_) {
-      const PoolKind kind = PoolOf(t_, site.library);
+      const PoolKind kind = pools_.Of(site.library);
       if (IsTakenAhead(site)) {
         Say(absl::StrFormat("One allocation of %s is %.0f %% of the card, made by %s: %s.", Bytes(site.largest),
                             100.0 * static_cast<double>(site.largest) / static_cast<double>(facts_.device.total()),
@@ -393,7 +487,7 @@ class Verdict {
           : growth_.found ? "; but what it holds only grows."
                           : ".");
     }
-    if (d_.pattern.name == "gradual_leak" && PoolOf(t_, growth_.site.library) == PoolKind::kCupy) {
+    if (d_.pattern.name == "gradual_leak" && pools_.Of(growth_.site.library) == PoolKind::kCupy) {
       return absl::StrCat("Out of memory: ", Place(growth_.site), " made CuPy's pool grow, by ",
                           Bytes(growth_.site.bytes), "; ", DidNotFit("another "), ".");
     }
@@ -428,28 +522,12 @@ class Verdict {
   const Facts& facts_;
   std::vector<DeviceSite> sites_;
   DeviceCalls calls_;
+  Pools pools_;
   DeviceGrowth growth_;
+  std::vector<DeviceGrowth> other_growths_;
 };
 
 }  // namespace
-
-PoolKind PoolOf(const Timeline& timeline, const std::string& library) {
-  if (absl::StrContains(library, "/cupy_backends/") || absl::StrContains(library, "/cupy/")) return PoolKind::kCupy;
-  if (!absl::StrContains(library, "/xla_cuda") && !absl::StrContains(library, "/jaxlib/")) return PoolKind::kNone;
-  // There JAX asks the device for each array.
-  return EnvironmentVariable(timeline, "XLA_PYTHON_CLIENT_ALLOCATOR") == "platform" ? PoolKind::kNone : PoolKind::kXla;
-}
-
-bool CupyGaveUp(const Timeline& timeline, const OutOfMemory& refusal) {
-  const OutOfMemory* before = nullptr;
-  for (const OutOfMemory& other : timeline.out_of_memory) {
-    if (&other == &refusal) break;
-    before = &other;
-  }
-  return before != nullptr && PoolOf(timeline, refusal.library) == PoolKind::kCupy &&
-         before->requested == refusal.requested && before->thread == refusal.thread &&
-         before->library == refusal.library;
-}
 
 void DiagnoseDeviceProgram(const Timeline& timeline, Diagnosis* diagnosis) {
   Verdict verdict(timeline, diagnosis);
@@ -467,6 +545,14 @@ void AddDeviceOwners(const Timeline& timeline, const Facts& facts, size_t most, 
     owner->set_bytes(facts.idle_pools);
     owner->set_site("idle in pools (freed, kept)");
     left -= facts.idle_pools;
+  }
+  if (facts.page_rounding >= kWorthARow) {
+    report::Owner* owner = report->add_owners();
+    owner->set_category("other");
+    owner->set_name("pages");
+    owner->set_bytes(std::min(facts.page_rounding, left));
+    owner->set_site("rounding up to pages of 2 MiB");
+    left -= owner->bytes();
   }
   size_t added = 0;
   for (const DeviceSite& site : DeviceSitesAt(timeline, facts.moment)) {

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "analyzer/timeline/timeline.h"
@@ -21,6 +23,7 @@ struct DeviceSite {
   uint32_t stack = 0;   // index into Timeline::stacks, 0: none
   std::string api;
   int64_t bytes = 0;    // that live at the moment asked for
+  int64_t taken = 0;    // of the device for them, in the driver's pages
   int64_t count = 0;    // allocations that live then
   int64_t largest = 0;  // of them
   int64_t made = 0;     // allocations until then, in all
@@ -40,33 +43,25 @@ struct DeviceCalls {
 };
 DeviceCalls CountDeviceCalls(const Timeline& timeline, int64_t moment);
 
-// A site that keeps what it takes, or ever more of it.
-struct DeviceGrowth {
-  bool found = false;
-  DeviceSite site;
-  bool among_others = false;  // the site serves temporaries as well: a function that others allocate by
-  uint32_t thread = 0;        // of several that call it, the one that made what is kept; 0: no single one
-  double bytes_per_second = 0;
-  double bytes_per_1000_calls = 0;  // of all the process's device allocations
+// Whether the allocation is one of the device's that this process asked for itself, contexts and code left out.
+bool CountsOnDevice(const Timeline& timeline, const DeviceAllocation& allocation);
+
+// What it takes of the device: the driver gives out pages of 2 MiB, an allocation of 1 MiB and more has pages of its
+// own, and smaller ones share.
+int64_t InPages(const DeviceAllocation& allocation);
+
+// Tells the allocations of a site from others; what a place is called is asked once for each call. Both must outlive
+// it.
+class SiteMembers {
+ public:
+  SiteMembers(const Timeline& timeline, const DeviceSite& site) : timeline_(timeline), site_(site) {}
+  bool Has(const DeviceAllocation& allocation);
+
+ private:
+  const Timeline& timeline_;
+  const DeviceSite& site_;
+  std::map<std::pair<uint64_t, uint32_t>, bool> calls_;
 };
-DeviceGrowth FindDeviceGrowth(const Timeline& timeline, const std::vector<DeviceSite>& sites, int64_t moment);
-
-// The same of a program that did not die of it: what the site held must have climbed from quarter to quarter of its
-// life, the end of the recording included. What was filled once, or given back, does not grow.
-DeviceGrowth FindLastingGrowth(const Timeline& timeline);
-
-// The same of a training, from quarter to quarter of its steps until `moment`; it takes at least eight of them.
-DeviceGrowth FindGrowthOverSteps(const Timeline& timeline, int64_t moment);
-
-// Bytes that the program has freed into its stream-ordered pools by `moment`: what they can keep at most, the highest
-// that lived in each until then, less what lives.
-int64_t FreedIntoPools(const Timeline& timeline, int64_t moment);
-
-// Whether the refused call asked a stream-ordered pool, which serves it from what it keeps first.
-bool InStreamOrder(const OutOfMemory& refusal);
-
-// Bytes of contexts and code, as they were measured when they were made; 0: not measured.
-int64_t MeasuredOverhead(const Timeline& timeline, int64_t moment);
 
 // A place outside PyTorch that decided, with the bytes that it holds or asked for.
 void FillDeviceCulprit(const Timeline& timeline, const std::string& library, uint64_t caller, uint32_t stack,

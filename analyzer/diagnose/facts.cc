@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "analyzer/diagnose/device_pools.h"
 #include "analyzer/diagnose/device_sites.h"
 #include "analyzer/replay/caching_allocator.h"
 #include "analyzer/timeline/queries.h"
@@ -113,18 +114,27 @@ void FindMemoryLimit(Facts& facts) {
   if (facts.refused_by_limit && !facts.memory_limit_known) facts.memory_limit = std::max(reserved, facts.peak_reserved);
 }
 
-// What the context's row holds beyond the context and the code as they were measured, as far as pools can have kept it.
-void FindIdlePools(const Timeline& timeline, Facts& facts) {
-  const int64_t freed = FreedIntoPools(timeline, facts.moment);
-  if (freed < kSmallestIdlePool || facts.device.total() == 0) return;
+// Of the context's row, what is none: the rounding of this process's allocations to the driver's pages, and what its
+// pools can have kept.
+void FindDeviceExtras(const Timeline& timeline, Facts& facts) {
+  if (facts.device.total() == 0) return;
   const int64_t measured = MeasuredOverhead(timeline, facts.moment);
-  const int64_t overhead = measured > 0 ? measured : kLargestContext;
-  const int64_t idle = std::min(freed, facts.device.context() - overhead);
+  const auto move = [&](int64_t bytes) {
+    facts.device.set_other(facts.device.other() + bytes);
+    facts.device.set_context(facts.device.context() - bytes);
+  };
+  if (measured > 0) {
+    const int64_t beyond = std::max<int64_t>(0, facts.device.context() - measured);
+    facts.page_rounding = std::min(PageRounding(timeline, facts.moment), beyond);
+    move(facts.page_rounding);
+  }
+  const int64_t freed = FreedIntoPools(timeline, facts.moment);
+  if (freed < kSmallestIdlePool) return;
   facts.pools_may_hold = measured == 0;
+  const int64_t idle = std::min(freed, facts.device.context() - (measured > 0 ? measured : kLargestContext));
   if (idle < kSmallestIdlePool) return;
   facts.idle_pools = idle;
-  facts.device.set_other(facts.device.other() + idle);
-  facts.device.set_context(facts.device.context() - idle);
+  move(idle);
 }
 
 // What is not handed out of the segments that PyTorch's snapshot after the refusal listed.
@@ -248,7 +258,7 @@ Facts GatherFacts(const Timeline& timeline) {
   FillDevice(timeline, facts);
   FindMemoryLimit(facts);
   FindPrivateIdle(timeline, facts);
-  if (WithoutTorch(timeline)) FindIdlePools(timeline, facts);
+  if (WithoutTorch(timeline)) FindDeviceExtras(timeline, facts);
   Categorize(timeline, facts);
   facts.device.set_explained_share(ExplainedShare(facts));
   return facts;

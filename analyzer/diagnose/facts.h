@@ -33,6 +33,8 @@ struct Facts {
   // Of a program without PyTorch: what its stream-ordered pools keep of what it freed, at least; part of
   // device.other().
   int64_t idle_pools = 0;
+  // Of such a program: what the driver's pages take beyond the bytes asked for; part of device.other().
+  int64_t page_rounding = 0;
   // It freed memory into stream-ordered pools, and how much of the context's row they keep is not known.
   bool pools_may_hold = false;
   // Of device.cache(): what lies idle in private pools (MemPool, CUDA graphs). Nothing outside of its pool is served

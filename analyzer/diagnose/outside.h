@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "analyzer/diagnose/device_sites.h"
+#include "analyzer/diagnose/device_growth.h"
 #include "analyzer/diagnose/facts.h"
 #include "analyzer/diagnose/pattern.h"
 

@@ -37,20 +37,15 @@ std::map<uint32_t, Pool> PoolsAt(const Facts& facts) {
   return pools;
 }
 
-int64_t StepAt(const Timeline& timeline, int64_t time) {
-  return std::count_if(timeline.steps.begin(), timeline.steps.end(),
-                       [&](const Step& step) { return step.end <= time; });
-}
-
 // Pools that came one after another, in steps of their own, and until the end.
 void FindGrowth(const Facts& facts, const std::map<uint32_t, Pool>& pools, PrivatePools* found) {
   const Timeline& t = *facts.timeline;
   std::map<int64_t, int64_t> births;  // step -> bytes of the pools that came in it
-  for (const auto& [number, pool] : pools) births[StepAt(t, pool.born)] += pool.bytes;
+  for (const auto& [number, pool] : pools) births[StepsEndedBy(t, pool.born)] += pool.bytes;
   if (static_cast<int64_t>(births.size()) < kFewestPools) return;
   const int64_t first = births.begin()->first;
   const int64_t last = births.rbegin()->first;
-  const int64_t now = StepAt(t, facts.moment);
+  const int64_t now = StepsEndedBy(t, facts.moment);
   if (kRecent * (now - last) > now - first) return;
   // A warm-up that captures most of them at once is no growth.
   for (const auto& [step, bytes] : births) {

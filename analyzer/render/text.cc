@@ -351,6 +351,7 @@ class Text {
   }
 
   std::string Verdict(const report::Fix& fix) const {
+    if (!fix.condition().empty()) return absl::StrCat("may fit: ", fix.condition());
     if (!fix.fits()) return page_.Bad(absl::StrCat("does not fit alone: ", Bytes(-fix.headroom()), " too much"));
     const bool tight = static_cast<double>(fix.headroom()) < kTight * static_cast<double>(r_.device().total());
     return page_.Good(absl::StrCat(tight ? "fits, tight: " : "fits: ", Bytes(fix.headroom()), " to spare"));
@@ -365,7 +366,7 @@ class Text {
     std::vector<std::string> not_enough;
     int shown = 0;
     for (const report::Fix& fix : r_.fixes()) {
-      if (one_fits && !fix.fits()) {
+      if (one_fits && !fix.fits() && fix.condition().empty()) {
         not_enough.push_back(absl::StrCat(fix.title(), " (", Bytes(-fix.headroom()), " too much)"));
         continue;
       }

@@ -19,8 +19,17 @@ namespace {
 // Longer names stay mangled: the demangler needs stack in proportion. The longest in PyTorch 2.15 has 4,614 letters.
 constexpr size_t kLongestName = 16384;
 
+// "Take.constprop.0" → "Take": what a compiler makes of one function for a place that calls it is that function.
+std::string_view WithoutClone(std::string_view name) {
+  for (const std::string_view clone : {".constprop.", ".isra.", ".part.", ".cold", ".lto_priv."}) {
+    const size_t at = name.find(clone);
+    if (at != std::string_view::npos && at > 0) name = name.substr(0, at);
+  }
+  return name;
+}
+
 std::string Demangled(std::string_view mangled) {
-  std::string name(mangled);
+  std::string name(WithoutClone(mangled));
   // Without the prefix the demangler takes a name for a type: a C function f would be "float".
   if (name.size() > kLongestName || name.compare(0, 2, "_Z") != 0) return name;
   int status = 0;

@@ -150,6 +150,15 @@ TEST(LibrarySymbols, AFunctionOfCKeepsItsName) {
   EXPECT_EQ(FunctionIn(bytes, 0x1010), "f");
 }
 
+TEST(LibrarySymbols, WhatTheCompilerMadeOfAFunctionIsThatFunction) {
+  std::string bytes = TinyLibrary();
+  const size_t name = bytes.find("_Z1fi");
+  bytes.replace(name, 6, "f.cold");
+  EXPECT_EQ(FunctionIn(bytes, 0x1010), "f");
+  bytes.replace(name, 6, "f.come");
+  EXPECT_EQ(FunctionIn(bytes, 0x1010), "f.come");  // no such suffix
+}
+
 TEST(LibrarySymbols, SurvivesDamagedFiles) {
   const std::string whole = TinyLibrary();
   for (size_t at = 0; at < whole.size(); ++at) {

@@ -44,6 +44,7 @@ constinit Function driver_capture_mode(HookLibrary::kCuda, "cuThreadExchangeStre
 constinit Function driver_device(HookLibrary::kCuda, "cuCtxGetDevice");
 constinit Function driver_context(HookLibrary::kCuda, "cuCtxGetCurrent");
 constinit Function driver_version(HookLibrary::kCuda, "cuDriverGetVersion");
+constinit Function device_count(HookLibrary::kCuda, "cuDeviceGetCount");
 constinit Function device_name(HookLibrary::kCuda, "cuDeviceGetName");
 constinit Function device_total(HookLibrary::kCuda, "cuDeviceTotalMem_v2");
 constinit Function device_attribute(HookLibrary::kCuda, "cuDeviceGetAttribute");
@@ -94,6 +95,11 @@ uint32_t DriverVersion() {
 uint32_t RuntimeVersion() {
   int version = 0;
   return runtime_version.Call(kAbsent, &version) == 0 ? static_cast<uint32_t>(version) : 0;
+}
+
+uint32_t DeviceCount() {
+  int count = 0;
+  return device_count.Call(kAbsent, &count) == 0 && count > 0 ? static_cast<uint32_t>(count) : 0;
 }
 
 bool QueryDevice(uint32_t device, DeviceFacts* facts) {

@@ -18,6 +18,9 @@ inline bool HasCurrentContext() { return CurrentContext() != 0; }
 uint32_t DriverVersion();
 uint32_t RuntimeVersion();
 
+// Devices that the process may use, 0 where the driver does not say.
+uint32_t DeviceCount();
+
 struct DeviceFacts {
   char name[256];
   uint64_t total;

@@ -57,12 +57,14 @@ const char* CgroupPath(char* text, size_t size) {
   return path != nullptr ? path : "";
 }
 
-void WriteCurrentDevice(Recorder& recorder) {
-  DeviceFacts device = {};
-  const uint32_t index = CurrentDevice();
-  if (QueryDevice(index, &device))
-    recorder.facts().Device(index, device.name, device.total, device.capability_major, device.capability_minor,
-                            device.multiprocessors);
+// Of all that the process may use: which of them will refuse is not known yet.
+void WriteDevices(Recorder& recorder) {
+  for (uint32_t index = 0; index < DeviceCount(); ++index) {
+    DeviceFacts device = {};
+    if (QueryDevice(index, &device))
+      recorder.facts().Device(index, device.name, device.total, device.capability_major, device.capability_minor,
+                              device.multiprocessors);
+  }
 }
 
 }  // namespace
@@ -81,7 +83,7 @@ void WriteSystemFacts(Recorder& recorder) {
   });
   const bool later = Python() != nullptr;
   device_awaited.store(later, std::memory_order_relaxed);
-  if (!later) WriteCurrentDevice(recorder);
+  if (!later) WriteDevices(recorder);
 }
 
 void TickSlowClock() {
@@ -92,7 +94,7 @@ void TickSlowClock() {
     Entry entry(Cause::kFact);
     uint64_t free, total;
     if (!entry || !HasCurrentContext() || !QueryMemory(&free, &total)) return;
-    if (device_awaited.exchange(false, std::memory_order_relaxed)) WriteCurrentDevice(entry.recorder());
+    if (device_awaited.exchange(false, std::memory_order_relaxed)) WriteDevices(entry.recorder());
     const uint32_t device = CurrentDevice();
     RecordMemoryInfo(entry.thread(), device, free, total);
     RecordProcessesOf(entry.thread(), device);

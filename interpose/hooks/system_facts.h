@@ -6,7 +6,7 @@
 namespace oomtrace {
 
 // At the start of the recording: versions, container, and without an interpreter (whose part may do it first) the
-// current device, which TickSlowClock tells otherwise. Under any lock of the application.
+// devices, which TickSlowClock tells otherwise. Under any lock of the application.
 void WriteSystemFacts(Recorder& recorder);
 
 // At most every ten seconds: the current device's free bytes, the processes on it, libraries that bind past the hooks.

@@ -8,3 +8,5 @@ int cuMemAllocAsync(void) { return 0; }
 int cuMemFree_v2(void) { return 0; }
 int cuMemFreeAsync(void) { return 0; }
 int cuMemGetInfo_v2(void) { return 0; }
+int cuDeviceGetDefaultMemPool(void) { return 0; }
+int cuMemPoolSetAttribute(void) { return 0; }

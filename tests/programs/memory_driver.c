@@ -30,6 +30,14 @@ int TakeMemoryInStreamOrder(void** memory, size_t bytes) {
 int GiveMemoryBack(void* memory) { return (int)cuMemFree((CUdeviceptr)memory); }
 int GiveMemoryBackInStreamOrder(void* memory) { return (int)cuMemFreeAsync((CUdeviceptr)memory, 0); }
 
+int KeepWhatPoolsFree(void) {
+  UseDevice();
+  CUmemoryPool pool;
+  cuuint64_t all = ~0ull;
+  const int error = (int)cuDeviceGetDefaultMemPool(&pool, 0);
+  return error != 0 ? error : (int)cuMemPoolSetAttribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, &all);
+}
+
 int AskDevice(size_t* free_bytes, size_t* total_bytes) {
   UseDevice();
   return (int)cuMemGetInfo(free_bytes, total_bytes);

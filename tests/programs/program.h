@@ -9,4 +9,6 @@ int TakeMemory(void** memory, size_t bytes);
 int TakeMemoryInStreamOrder(void** memory, size_t bytes);
 int GiveMemoryBack(void* memory);
 int GiveMemoryBackInStreamOrder(void* memory);
+// From now on the device's pool keeps what is freed into it.
+int KeepWhatPoolsFree(void);
 int AskDevice(size_t* free_bytes, size_t* total_bytes);

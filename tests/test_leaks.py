@@ -2,8 +2,8 @@
 its line looks like; none of scripts/steady/ leaks.
 
 `holder: A|B` asks for one of the two at the beginning of the name, `other: A|B` for a second one that has to let go as
-well, `made: A|B` for a line with one of these in it. The rate is compared with what PyTorch said was allocated after
-each step of the same run.
+well, `made: A|B` for a line with one of these in it, `fix: A` for the first change that is advised. The rate is
+compared with what PyTorch said was allocated after each step of the same run.
 """
 
 from itertools import pairwise
@@ -28,6 +28,11 @@ QUICK = {
     "partials_at_end",
     "coroutines_waiting",
     "finalizers",
+    "fifo_backlog",
+    "hooks_made_again",
+    "features_rebuilt",
+    "parent_links",
+    "sampled_memory",
 }
 # Without an optimizer nobody looks before the death.
 LIVE = [path for path in LEAKS if path.stem != "manual_sgd"]
@@ -36,6 +41,9 @@ QUICK_STEADY = {
     "cache_fills",
     "collected_cycles",
     "curriculum",
+    "curriculum_prefetched",
+    "loaded_twice",
+    "more_samples_each_step",
     "epochs_of_different_length",
     "evaluation_sawtooth",
     "growing_batches",
@@ -70,6 +78,8 @@ def assert_names(verdict, script):
     wanted = expected(script, "other")
     assert len(others) == (1 if wanted else 0), others
     assert all(other.startswith(tuple(wanted)) for other in others), others
+    if expected(script, "fix"):
+        assert [verdict.fixes[0]["id"]] == expected(script, "fix")
     if expected(script, "made"):
         line = script.read_text().splitlines()[int(verdict.culprit["line"]) - 1]
         assert Path(verdict.culprit["file"]).name == script.name
@@ -136,3 +146,11 @@ def test_a_server_that_keeps_its_sessions_names_them(warm, analyze):
     assert verdict.pattern == "at_start"
     assert verdict.causes[0]["id"] == "evaluation_accumulates_outputs"
     assert verdict.culprit["holder"].startswith("Server.sessions")
+
+
+def test_a_server_that_never_empties_its_cache_is_told_to(warm, analyze):
+    verdict = analyze(warm.run(SCRIPTS / "serving_cache.py", capacity=512 * MIB))
+    assert verdict.causes[0]["id"] == "kv_cache_grows"
+    assert [fix["id"] for fix in verdict.fixes] == ["bound_kv_cache"]
+    assert ".cache[" in verdict.culprit["holder"]
+    assert verdict.fixes[0]["fits"]

@@ -40,7 +40,11 @@ void Collect(Advisor& a) {
     DropKeptOutputs(a);
     return;
   }
-  if (pattern == "eval_spike") {
+  if (a.d().kv.found) {
+    EmptyKvCache(a);
+    if (a.d().kv.never_emptied()) return;
+  }
+  if (pattern == "eval_spike" || a.d().kv.found) {
     ShrinkEvaluation(a);
     return;
   }
@@ -109,8 +113,10 @@ int Effort(const report::Fix& fix) {
                                                   "finish_generators",
                                                   "drop_optimizers",
                                                   "drop_parameters",
+                                                  "bound_queue",
                                                   "move_to_cpu",
                                                   "no_grad",
+                                                  "bound_kv_cache",
                                                   "raise_memory_limit",
                                                   "share_private_pool",
                                                   "fewer_graphs",

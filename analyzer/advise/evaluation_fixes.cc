@@ -32,6 +32,30 @@ void DropKeptOutputs(Advisor& a) {
         p, "a copy to host memory for each batch");
 }
 
+void EmptyKvCache(Advisor& a) {
+  const KvGrowth& kv = a.d().kv;
+  const std::string name = kv.holder.empty() ? "the cache" : kv.holder.substr(0, kv.holder.find(" ("));
+  if (kv.never_emptied()) {
+    // One prompt's worth, and as much again while it is copied to grow.
+    const Prediction p =
+        a.predictor().Of(a.facts().need() - kv.bytes + 2 * kv.bytes / kv.requests, a.predictor().expandable_recorded());
+    a.Add(
+        "bound_kv_cache", "Empty the cache of keys and values before each prompt",
+        absl::StrCat("set ", name, ", and those of the other layers, to None (or make a new cache object) when a new ",
+                     "prompt begins; it has gathered ", kv.requests, " prompts"),
+        p, "none: a new prompt has no use for the keys of the last one");
+    return;
+  }
+  // Half of the positions.
+  const Prediction p = a.predictor().Of(a.facts().need() - kv.bytes / 2, a.predictor().expandable_recorded());
+  a.Add(
+      "bound_kv_cache", "Bound the cache of keys and values",
+      absl::StrCat("let ", name, " keep ", kv.positions / 2, " positions at most, where it had reached ", kv.positions,
+                   " (fewer new tokens, or only the newest keys and values); if it should have been "
+                   "emptied before, empty it"),
+      p, "what is older is not attended to");
+}
+
 void ShrinkEvaluation(Advisor& a) {
   if (a.Has("evaluation_without_no_grad")) {
     int64_t kept = 0;

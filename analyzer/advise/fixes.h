@@ -12,6 +12,7 @@ void ReleasePools(Advisor& a);      // pool_fixes.cc: private pools that the pro
 void SharePools(Advisor& a);        //   one pool for all graphs
 void KeepFewerGraphs(Advisor& a);   //   as many graphs as fit
 void DropKeptOutputs(Advisor& a);   // evaluation_fixes.cc: results kept from batch to batch
+void EmptyKvCache(Advisor& a);      //   a cache of keys and values that grows
 void ShrinkEvaluation(Advisor& a);  //   a graph kept, a batch too large
 void BoundBatch(Advisor& a);        // batch_fixes.cc: the largest batch
 void ShrinkMicroBatch(Advisor& a);  //   a smaller micro-batch, the same effective batch

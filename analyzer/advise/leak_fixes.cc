@@ -173,7 +173,7 @@ void StopOther(Advisor& a, LeakKind kind, const Prediction& p, const std::string
             p, "what is removed is not trained on");
       return;
     default:
-      a.Add("bound_container", "Let no more in than comes out",
+      a.Add("bound_queue", "Let no more in than comes out",
             absl::StrCat("more tensors go into ", name,
                          " than come out of it: give it a limit at which the producer waits (queue.Queue(maxsize=...)) "
                          "or the oldest is dropped (collections.deque(maxlen=...)), or take out as many as go in",
@@ -188,7 +188,7 @@ void StopOther(Advisor& a, LeakKind kind, const Prediction& p, const std::string
 // What leaves the peak with the leak. Of tensors made anew each time, older ones and new ones are there at once.
 int64_t Leaving(const Advisor& a) {
   const Leak& leak = a.d().leak;
-  if (leak.growth == LeakGrowth::kStaying || leak.growth == LeakGrowth::kReplaced) return leak.total;
+  if (leak.growth != LeakGrowth::kMadeAnew) return leak.total;
   const std::set<uint32_t> stacks = leak.stacks();
   int64_t bytes = -static_cast<int64_t>(leak.bytes_per_boundary);  // one stays: the one in work
   for (const uint32_t i : a.facts().live) {

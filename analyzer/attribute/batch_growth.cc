@@ -13,10 +13,11 @@ namespace {
 
 constexpr size_t kFewestTensors = 8;  // of one statement: fewer show no trend
 
+using Line = std::pair<std::string, int64_t>;  // of the program: file and number
+
 class Sizes {
  public:
-  // `line`: of the program.
-  void Add(const Tensor& tensor, std::pair<std::string, int64_t> line) {
+  void Add(const Tensor& tensor, Line line) {
     const auto [entry, added] = index_.try_emplace(tensor.stack, statements_.size());
     if (added) statements_.push_back({std::move(line), {}, {}});
     Statement& statement = statements_[entry->second];
@@ -29,24 +30,29 @@ class Sizes {
   bool Knows(uint32_t stack) const { return index_.contains(stack); }
 
   double Growth() const {
-    size_t known = 0, growing = 0;
-    double first = 1;
-    const Statement* first_known = nullptr;
-    for (const Statement& statement : statements_) {  // in order of their first tensors
+    // A recurrent layer makes its first state anew each time, which is as large as ever: a line grows with any of its
+    // statements.
+    std::vector<std::pair<Line, double>> lines;  // in order of their first tensors
+    for (const Statement& statement : statements_) {
       if (statement.bytes.size() < kFewestTensors) continue;
       // Without steps to count by: tensor by tensor.
       const double growth = GrowthOf(statement.steps.size() < kFewestTensors ? statement.bytes : statement.steps);
-      if (first_known == nullptr) first_known = &statement;
-      if (statement.line == first_known->line) first = std::max(first, growth);
-      ++known;
-      growing += growth > 1 ? 1 : 0;
+      const auto known =
+          std::find_if(lines.begin(), lines.end(), [&](const auto& line) { return line.first == statement.line; });
+      if (known == lines.end()) {
+        lines.emplace_back(statement.line, growth);
+      } else {
+        known->second = std::max(known->second, growth);
+      }
     }
-    return 2 * growing >= known ? first : 1;
+    const auto growing = static_cast<size_t>(
+        std::count_if(lines.begin(), lines.end(), [](const auto& line) { return line.second > 1; }));
+    return !lines.empty() && 2 * growing >= lines.size() ? lines.front().second : 1;
   }
 
  private:
   struct Statement {
-    std::pair<std::string, int64_t> line;
+    Line line;
     std::vector<int64_t> bytes;  // of each tensor
     std::vector<int64_t> steps;  // of all tensors of each step that made any
     int64_t last_step = 0;
@@ -67,9 +73,9 @@ class Sizes {
   std::vector<Statement> statements_;
 };
 
-std::pair<std::string, int64_t> LineOf(const Timeline& timeline, uint32_t stack) {
+Line LineOf(const Timeline& timeline, uint32_t stack) {
   const Frame* frame = UserFrame(timeline, stack);
-  return frame == nullptr ? std::pair<std::string, int64_t>() : std::pair(frame->file, frame->line);
+  return frame == nullptr ? Line() : Line(frame->file, frame->line);
 }
 
 }  // namespace
@@ -78,7 +84,7 @@ double BatchGrowth(const Timeline& timeline, int64_t begin, int64_t end) {
   Sizes in_modules, in_forward, from_host;
   bool modules = false;
   const auto add = [&](const Tensor& tensor, Sizes& sizes) {
-    sizes.Add(tensor, sizes.Knows(tensor.stack) ? std::pair<std::string, int64_t>() : LineOf(timeline, tensor.stack));
+    sizes.Add(tensor, sizes.Knows(tensor.stack) ? Line() : LineOf(timeline, tensor.stack));
   };
   const auto first = std::lower_bound(timeline.tensors.begin(), timeline.tensors.end(), begin,
                                       [](const Tensor& tensor, int64_t time) { return tensor.born < time; });

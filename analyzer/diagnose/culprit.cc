@@ -36,18 +36,6 @@ std::string ModulePath(const Timeline& timeline, uint32_t stack) {
   return "";
 }
 
-void FromTensor(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit) {
-  SetSite(SiteOf(timeline, tensor.stack), culprit);
-  // A layout far smaller than its block was asked for by another tensor.
-  if (2 * timeline.layouts[tensor.layout].bytes >= tensor.bytes || tensor.bytes <= 512)
-    SetLayout(timeline.layouts[tensor.layout], culprit);
-  const int64_t own = timeline.layouts[tensor.layout].bytes;
-  culprit.set_bytes(own < tensor.bytes && 2 * own >= tensor.bytes ? own : tensor.bytes);
-  culprit.set_module(tensor.module);
-  culprit.set_holder(tensor.holder);
-  culprit.set_category(CategoryName(tensor.category));
-}
-
 bool IsUserStack(const Timeline& timeline, uint32_t stack) {
   const Frame* frame = stack < timeline.stacks.size() ? UserFrame(timeline, stack) : nullptr;
   return frame && IsUserFrame(*frame);
@@ -70,6 +58,18 @@ std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std:
 
 }  // namespace
 
+void FillTensorCulprit(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit) {
+  SetSite(SiteOf(timeline, tensor.stack), culprit);
+  // A layout far smaller than its block was asked for by another tensor.
+  if (2 * timeline.layouts[tensor.layout].bytes >= tensor.bytes || tensor.bytes <= 512)
+    SetLayout(timeline.layouts[tensor.layout], culprit);
+  const int64_t own = timeline.layouts[tensor.layout].bytes;
+  culprit.set_bytes(own < tensor.bytes && 2 * own >= tensor.bytes ? own : tensor.bytes);
+  culprit.set_module(tensor.module);
+  culprit.set_holder(tensor.holder);
+  culprit.set_category(CategoryName(tensor.category));
+}
+
 Frame RefusalSite(const Facts& facts) {
   const Timeline& t = *facts.timeline;
   if (!facts.oom) return Frame();
@@ -86,12 +86,12 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
   const Timeline& t = *facts.timeline;
   report::Culprit culprit;
   if (pattern.name == "gradual_leak" || (!facts.oom && leak.found && leak.boundaries_are_steps)) {
-    FromTensor(t, t.tensors[leak.groups.front().example], culprit);
+    FillTensorCulprit(t, t.tensors[leak.groups.front().example], culprit);
     culprit.set_holder(HolderOf(facts, leak));
     return culprit;
   }
   if (kept.found) {
-    FromTensor(t, t.tensors[kept.example], culprit);
+    FillTensorCulprit(t, t.tensors[kept.example], culprit);
     SetSite(CallOfModel(t, t.tensors[kept.example].stack), culprit);
     culprit.set_holder(kept.holder);
     return culprit;
@@ -99,7 +99,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
   if (pattern.name == "late_allocation") {
     const NewlyMade made = FindNewlyMade(facts);
     if (made.example >= 0 && 2 * made.statement >= made.bytes) {
-      FromTensor(t, t.tensors[static_cast<size_t>(made.example)], culprit);
+      FillTensorCulprit(t, t.tensors[static_cast<size_t>(made.example)], culprit);
       return culprit;
     }
   }
@@ -110,7 +110,7 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
     for (const uint32_t i : facts.live) {
       if (!largest || t.tensors[i].bytes > largest->bytes) largest = &t.tensors[i];
     }
-    if (largest) FromTensor(t, *largest, culprit);
+    if (largest) FillTensorCulprit(t, *largest, culprit);
     return culprit;
   }
   SetSite(RefusalSite(facts), culprit);

@@ -19,6 +19,9 @@ Frame RefusalSite(const Facts& facts);
 // block that the allocator handed out for it.
 report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern);
 
+// The line, shape and holder of one tensor.
+void FillTensorCulprit(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit);
+
 // Who holds the tensors at the moment of the report: grouped by category, name and line, largest first.
 std::vector<report::Owner> FindOwners(const Facts& facts, size_t limit);
 

@@ -242,6 +242,9 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   d.pools = FindPrivatePools(d.facts, d.leak);
   d.pools.decides &= d.pattern.name != "other_process";
   if (d.pools.decides) d.pattern = PrivatePoolsPattern(d.facts, d.pools, d.leak);
+  if (!d.kept.found && !d.pools.decides && d.pattern.name != "gradual_leak" && d.pattern.name != "other_process")
+    d.kv = FindKvGrowth(d.facts);
+  if (d.kv.found) d.pattern.evidence.insert(d.pattern.evidence.begin() + 1, KvSentence(d.facts, d.kv));
   d.outside = FindOutsideGrowth(d.facts);
   // What PyTorch's own tensors, or other processes, explain comes first.
   d.outside.decides &= d.pattern.name != "gradual_leak" && d.pattern.name != "other_process";
@@ -257,6 +260,13 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
     out->set_confidence(0.85);
     out->set_title("one place outside PyTorch allocates again and again, and what it made before stays");
   }
+  if (d.kv.found) {
+    report::Cause* out = report.add_causes();
+    out->set_id("kv_cache_grows");
+    out->set_confidence(d.kv.never_emptied() ? 0.95 : 0.9);
+    out->set_title(d.kv.never_emptied() ? "the cache of keys and values is not emptied between prompts"
+                                        : "the cache of keys and values grows with the sequence");
+  }
   for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pools, d.pattern)) {
     report::Cause* out = report.add_causes();
     out->set_id(cause.id);
@@ -268,6 +278,9 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
     FillDeviceCulprit(timeline, site.library, site.caller, site.stack, site.bytes, report.mutable_culprit());
   } else if (d.pools.decides) {
     FillPrivatePoolsCulprit(d.facts, d.pools, d.leak.found ? HolderOf(d.facts, d.leak) : "", report.mutable_culprit());
+  } else if (d.kv.found) {
+    FillTensorCulprit(timeline, timeline.tensors[d.kv.example], *report.mutable_culprit());
+    report.mutable_culprit()->set_holder(d.kv.holder);
   } else {
     *report.mutable_culprit() = FindCulprit(d.facts, d.leak, d.kept, d.pattern);
   }

@@ -4,6 +4,7 @@
 #include "analyzer/diagnose/dead_weight.h"
 #include "analyzer/diagnose/facts.h"
 #include "analyzer/diagnose/kept_outputs.h"
+#include "analyzer/diagnose/kv_growth.h"
 #include "analyzer/diagnose/leak.h"
 #include "analyzer/diagnose/outside.h"
 #include "analyzer/diagnose/pattern.h"
@@ -17,6 +18,7 @@ struct Diagnosis {
   Facts facts;
   Leak leak;
   KeptOutputs kept;
+  KvGrowth kv;  // of what is not kept
   Pattern pattern;
   OutsideGrowth outside;
   PrivatePools pools;

@@ -68,6 +68,8 @@ bool LeakTrend::FitRenewed(double batch_growth, LeakGroup* group) {
   // The one replaced may still be alive at a boundary or two: then as many were alive before.
   const bool one = alive == CountAt(start) || alive <= 2;
   group->growth = one ? LeakGrowth::kReplaced : 2 * newest > alive ? LeakGrowth::kMadeAnew : LeakGrowth::kQueued;
+  // Of one tensor that is replaced what was asked for tells the growth; many fill the card with their blocks.
+  if (!one) BuildLevels(false, /*survivors_only=*/false);
   FillTotal(rises, group);
   if (one) {
     // Of those alive only as many stay as are born between two boundaries.

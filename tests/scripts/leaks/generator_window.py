@@ -2,6 +2,7 @@
 
 holder: a local of smoother()
 made: model(x)|detach
+fix: finish_generators
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 holder: Progressive.columns|net.columns
 made: nn.Linear
+fix: drop_parameters
 """
 
 import sys

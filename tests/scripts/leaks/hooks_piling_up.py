@@ -2,6 +2,7 @@
 
 holder: Linear._forward_hooks|Encoder.last._forward_hooks|Encoder.last|Linear|target
 made: encoder.first
+fix: remove_hooks
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 holder: cache of positions()
 made: torch.arange|torch.sin|angles|torch.stack
+fix: bound_container
 """
 
 import functools

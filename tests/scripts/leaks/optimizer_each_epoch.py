@@ -2,6 +2,7 @@
 
 holder: Run.optimizers
 made: optimizer.step
+fix: drop_optimizers
 """
 
 import sys

@@ -2,6 +2,7 @@
 
 holder: Sample.features|a reference cycle
 made: model(x)|detach
+fix: break_cycle
 """
 
 import gc

@@ -2,6 +2,7 @@
 
 holder: best_weights
 made: clone()
+fix: move_to_cpu
 """
 
 import sys

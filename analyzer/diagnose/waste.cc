@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "analyzer/diagnose/states.h"
+#include "analyzer/timeline/queries.h"
 #include "trace.pb.h"
 
 namespace oomtrace {
@@ -10,8 +11,6 @@ namespace {
 
 // How far before its own last forward use a graph's other tensors are looked for.
 constexpr int64_t kGraphSearchNs = 1'000'000'000;
-
-uint64_t PlaceKey(const Tensor& tensor) { return uint64_t{tensor.stack} << 32 | tensor.layout; }
 
 // Kept on purpose from step to step, and not always used in each.
 bool IsKept(Category category) { return IsParameterState(category) || category == Category::kKvCache; }
@@ -50,12 +49,8 @@ WasteFinder::WasteFinder(const Facts& facts, const GpuTime::Window& window)
       gpu_(t_.gpu_time),
       window_(window),
       to_exit_(facts.oom == nullptr && t_.exited && t_.exit_status == 0 && WindowLastedToExit(gpu_, window)),
-      statements_(t_, window.begin, window.end) {
-  for (uint32_t i = 0; i < t_.tensors.size(); ++i) {
-    const Tensor& tensor = T(i);
-    if (tensor.device != t_.device || tensor.died <= window.begin) continue;
-    if (tensor.born >= window.begin && Ended(tensor)) likes_[PlaceKey(tensor)].ended.push_back(i);
-  }
+      statements_(t_, window.begin, window.end),
+      likes_(t_, window) {
   for (size_t i = 0; i < t_.steps.size(); ++i) {
     const bool whole = (i > 0 ? t_.steps[i].begin : t_.first_training_forward) >= window.begin;
     if (whole && t_.steps[i].end <= window.end) ++whole_steps_;
@@ -83,17 +78,18 @@ bool WasteFinder::WholeStepIn(int64_t begin, int64_t end) const {
 }
 
 bool WasteFinder::LikeItsLikes(uint32_t index, const TensorAccess* access, bool unread) const {
-  const auto likes = likes_.find(PlaceKey(T(index)));
   const Category category = T(index).category;
-  if (likes == likes_.end() || category == Category::kParameter || category == Category::kOptimizerState) return false;
+  if (category == Category::kParameter || category == Category::kOptimizerState) return false;
   const int64_t uses = access != nullptr ? access->uses : 0;
   bool any = false;
-  for (const uint32_t like : likes->second.ended) {
-    if (T(like).step >= T(index).step) continue;
-    const TensorAccess* other = AccessOf(like);
-    const int64_t theirs = other != nullptr ? other->uses : 0;
-    if (unread ? other != nullptr && other->reads > 0 : theirs != uses) return false;
-    any = true;
+  for (int64_t step = likes_.first_step(); step < T(index).step; ++step) {
+    for (const uint32_t like : likes_.In(step, index)) {
+      if (!Ended(T(like))) continue;
+      const TensorAccess* other = AccessOf(like);
+      const int64_t theirs = other != nullptr ? other->uses : 0;
+      if (unread ? other != nullptr && other->reads > 0 : theirs != uses) return false;
+      any = true;
+    }
   }
   return any;
 }
@@ -122,6 +118,18 @@ std::optional<Wasted> WasteFinder::NotRead(uint32_t index, const TensorAccess* a
 }
 
 std::optional<Wasted> WasteFinder::Duplicate(uint32_t index, const TensorAccess& access) const {
+  if (access.copy_of < 0) return std::nullopt;
+  for (const uint32_t one : {index, static_cast<uint32_t>(access.copy_of)}) {
+    const bool known =
+        Over(T(one)) || WholeStepIn(access.copied, window_.end) || LikeItsLikes(one, AccessOf(one), /*unread=*/false);
+    if (!known) return std::nullopt;
+  }
+  return CopyOf(index, access);
+}
+
+// What was a copy all the time, as far as the window goes. What the autograd engine copies for itself (the base of a
+// square, for its gradient) no statement can do without.
+std::optional<Wasted> WasteFinder::CopyOf(uint32_t index, const TensorAccess& access) const {
   if (access.copy_of < 0 || access.changed > access.copied) return std::nullopt;
   const auto original = static_cast<uint32_t>(access.copy_of);
   const Tensor& copy = T(index);
@@ -129,11 +137,7 @@ std::optional<Wasted> WasteFinder::Duplicate(uint32_t index, const TensorAccess&
   const TensorAccess* others = AccessOf(access.copy_of);
   if (others != nullptr && others->changed > access.copied) return std::nullopt;
   if (copy.born < window_.begin || gpu_.last_unknown >= access.copied) return std::nullopt;
-  for (const uint32_t one : {index, original}) {
-    const bool known =
-        Over(T(one)) || WholeStepIn(access.copied, window_.end) || LikeItsLikes(one, AccessOf(one), /*unread=*/false);
-    if (!known) return std::nullopt;
-  }
+  if (copy.backward && PlaceOf(t_, copy.stack, copy.forward_stack) != copy.stack) return std::nullopt;
   Wasted waste;
   waste.tensor = index;
   waste.kind = WasteKind::kDuplicate;
@@ -217,10 +221,69 @@ std::optional<Wasted> WasteFinder::Bounds(uint32_t index, const TensorAccess& ac
   return waste;
 }
 
+std::optional<WasteFinder::Precedent> WasteFinder::PrecedentOf(uint32_t index) const {
+  std::optional<Precedent> precedent;
+  for (const uint32_t like : likes_.In(likes_.last_step() - 1, index)) {
+    const auto waste = JudgeByUses(like, kNever);
+    if (!waste || (precedent && precedent->kind != waste->kind)) return std::nullopt;
+    const TensorAccess* access = AccessOf(like);
+    const int64_t uses = access != nullptr ? access->uses : 0;
+    precedent = Precedent{waste->kind, !precedent || precedent->uses == uses ? uses : -1};
+  }
+  return precedent;
+}
+
+std::optional<Wasted> WasteFinder::JudgeByLikes(uint32_t index, int64_t moment) const {
+  const Tensor& tensor = T(index);
+  if (tensor.step != likes_.last_step() || Ended(tensor) || gpu_.last_unknown >= Begin(tensor)) return std::nullopt;
+  const auto precedent = PrecedentOf(index);
+  if (!precedent) return std::nullopt;
+  const TensorAccess* access = AccessOf(index);
+  Wasted waste;
+  waste.tensor = index;
+  waste.kind = precedent->kind;
+  waste.open = true;
+  if (waste.kind == WasteKind::kNeverRead && (access == nullptr || access->reads == 0)) {
+    waste.lives = {{index, 0, 0}};
+    return waste;
+  }
+  if (NotNeededYet(tensor, access)) {
+    waste.lives = {{index, window_.end, tensor.died}};
+    return waste;
+  }
+  if (access == nullptr) return std::nullopt;
+  if (waste.kind == WasteKind::kDuplicate) return CopyOf(index, *access);
+  if (waste.kind != WasteKind::kDead || access->uses != precedent->uses) return std::nullopt;
+  const StatementEdge last = Released(tensor, *access);
+  if (last.time >= window_.end || !Covers(last.time, window_.end, moment)) return std::nullopt;
+  waste.after = last.frame;
+  waste.lives = {{index, tensor.born, last.time}};
+  return waste;
+}
+
+// What the last step made and at most filled until the window's end: whatever is to come, it could have come later.
+bool WasteFinder::NotNeededYet(const Tensor& tensor, const TensorAccess* access) const {
+  const bool step_over = StepsEndedBy(t_, window_.end) > likes_.last_step();
+  return step_over && tensor.step == likes_.last_step() && tensor.born >= window_.begin && !Ended(tensor) &&
+         !IsKept(tensor.category) && gpu_.last_unknown < tensor.born && (access == nullptr || access->needed == kNever);
+}
+
 std::optional<Wasted> WasteFinder::Judge(uint32_t index, int64_t moment) const {
   const Tensor& tensor = T(index);
   if (tensor.category == Category::kWorkspace || tensor.layout == 0 || Begin(tensor) >= End(tensor))
     return std::nullopt;
+  if (auto waste = JudgeByUses(index, moment)) return waste;
+  if (auto waste = JudgeByLikes(index, moment)) return waste;
+  if (!NotNeededYet(tensor, AccessOf(index)) || !Covers(tensor.born, window_.end, moment)) return std::nullopt;
+  Wasted waste;
+  waste.tensor = index;
+  waste.kind = WasteKind::kTooEarly;
+  waste.lives = {{index, window_.end, tensor.died}};
+  waste.open = true;
+  return waste;
+}
+
+std::optional<Wasted> WasteFinder::JudgeByUses(uint32_t index, int64_t moment) const {
   const TensorAccess* access = AccessOf(index);
   if (access == nullptr || access->reads == 0) return NotRead(index, access);
   if (auto waste = Duplicate(index, *access)) return waste;

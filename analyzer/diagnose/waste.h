@@ -3,15 +3,17 @@
 // A claim rests on what was seen, never on what might be: a use counts wherever a launch has the address, whatever it
 // does with it. Nothing is claimed of a tensor that work may have used of which it is not known what it uses; of
 // workspaces and blocks without a shape, for libraries use them by themselves; nor of one that lives on when the window
-// ends, unless a whole step went by without it or its like in earlier steps had no use left.
+// ends, unless a whole step went by without it or its like in earlier steps had no use left. What the window's last
+// step made, and the window does not show to its end, is judged as its like of the step before, as long as it was used
+// alike.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "analyzer/diagnose/facts.h"
+#include "analyzer/diagnose/likes.h"
 #include "analyzer/diagnose/statements.h"
 #include "analyzer/replay/altered.h"
 
@@ -46,12 +48,21 @@ class WasteFinder {
   int64_t whole_steps() const { return whole_steps_; }
 
  private:
-  struct Likes {  // the tensors of one place and layout that ended within the window
-    std::vector<uint32_t> ended;
+  // What all of its like in the step before the last one are.
+  struct Precedent {
+    WasteKind kind;
+    int64_t uses;  // of each; -1: not the same number
   };
+
+  // By what was seen of it.
+  std::optional<Wasted> JudgeByUses(uint32_t index, int64_t moment) const;
+  // By what was seen of its like in the step before, which is seen for longer.
+  std::optional<Wasted> JudgeByLikes(uint32_t index, int64_t moment) const;
+  std::optional<Precedent> PrecedentOf(uint32_t index) const;
 
   std::optional<Wasted> NotRead(uint32_t index, const TensorAccess* access) const;
   std::optional<Wasted> Duplicate(uint32_t index, const TensorAccess& access) const;
+  std::optional<Wasted> CopyOf(uint32_t index, const TensorAccess& access) const;
   std::optional<Wasted> Bounds(uint32_t index, const TensorAccess& access, int64_t moment) const;
 
   const Tensor& T(uint32_t index) const { return t_.tensors[index]; }
@@ -65,6 +76,7 @@ class WasteFinder {
   // Whether its like of earlier steps were used as often as it was, and no more, or never read as it was not.
   bool LikeItsLikes(uint32_t index, const TensorAccess* access, bool unread) const;
   bool MadeAhead(const Tensor& tensor) const;
+  bool NotNeededYet(const Tensor& tensor, const TensorAccess* access) const;
   // When it could have been freed after its last use, and the statement after which nothing of the user's needs it.
   StatementEdge Released(const Tensor& tensor, const TensorAccess& access) const;
   // Where the autograd engine used it last: when the engine lets go of it, kNever: it does not.
@@ -76,7 +88,7 @@ class WasteFinder {
   GpuTime::Window window_;
   bool to_exit_ = false;  // the window lasted until the process ended
   Statements statements_;
-  absl::flat_hash_map<uint64_t, Likes> likes_;  // by stack and layout
+  Likes likes_;
   int64_t whole_steps_ = 0;
 };
 

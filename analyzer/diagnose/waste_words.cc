@@ -79,7 +79,8 @@ void Dead(const Wasted& waste, report::Waste& out) {
 void TooEarly(const Wasted& waste, report::Waste& out) {
   const std::string before = SiteText(waste.after);
   out.set_change_site(before);
-  out.set_finding(absl::StrCat("not needed before ", before.empty() ? "later" : before));
+  const char* later = waste.open ? "the window ended" : "later";
+  out.set_finding(absl::StrCat("not needed before ", before.empty() ? later : before));
   out.set_change(absl::StrCat("make it right before ", before.empty() ? "its first use" : before));
 }
 

@@ -34,6 +34,7 @@ void Collect(Advisor& a) {
   if (a.Has("accumulating_autograd_graph") || a.Has("accumulating_tensors")) StopLeak(a);
   FreeOthers(a);
   RaiseLimit(a);
+  FreeCupyPool(a);
   ReleasePools(a);
   SharePools(a);
   if (a.d().kept.found) {
@@ -69,7 +70,7 @@ void Collect(Advisor& a) {
 // The smallest micro-batch stays: that not even it fits is worth knowing.
 void DropHopeless(Advisor& a) {
   std::erase_if(a.fixes(), [&](const report::Fix& fix) {
-    if (fix.fits()) return false;
+    if (fix.fits() || !fix.condition().empty()) return false;
     if (fix.id() == "micro_batch")
       return a.predictor().demand().carrying > 0 && !a.Worth(a.predictor().demand().carrying);
     if (a.StatesExceedCard()) return false;
@@ -125,6 +126,7 @@ int Effort(const report::Fix& fix) {
                                                   "expandable_segments",
                                                   "evaluation_batch",
                                                   "bound_batch",
+                                                  "cupy_free_blocks",
                                                   "off_device",
                                                   "bound_container",
                                                   "micro_batch",

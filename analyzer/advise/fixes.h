@@ -7,6 +7,7 @@ namespace oomtrace {
 
 void StopLeak(Advisor& a);          // leak_fixes.cc
 void FreeOthers(Advisor& a);        // outside_fixes.cc: other processes
+void FreeCupyPool(Advisor& a);      //   CuPy's pool beside PyTorch's
 void RaiseLimit(Advisor& a);        //   a memory limit of the process's own
 void ReleasePools(Advisor& a);      // pool_fixes.cc: private pools that the program is done with
 void SharePools(Advisor& a);        //   one pool for all graphs

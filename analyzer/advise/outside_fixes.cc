@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "analyzer/advise/fixes.h"
+#include "analyzer/diagnose/device_pools.h"
 #include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
@@ -28,6 +29,28 @@ void FreeOthers(Advisor& a) {
             absl::StrCat("stop ", list.empty() ? "them" : list, " or use another card: ", Bytes(others), " come free"),
             p, "whatever they were doing");
   fix.set_saving(others);
+}
+
+// CuPy's pool keeps what the program let go, and PyTorch cannot have it: how much that is, the trace does not show.
+void FreeCupyPool(Advisor& a) {
+  const Facts& facts = a.facts();
+  const int64_t idle = Pools(a.t(), facts.moment).cupy_idle_at_most();
+  const int64_t missing = facts.requested - facts.device.free();
+  if (!a.Worth(idle) || facts.refused_by_limit || missing <= 0) return;
+  Prediction p;
+  p.reserved = a.killed_at();
+  p.headroom = idle - missing;
+  report::Fix& fix = a.Add("cupy_free_blocks", "Give CuPy's unused blocks back to the device",
+                           "cupy.get_default_memory_pool().free_all_blocks() before PyTorch needs the memory, a bound "
+                           "for the pool (set_limit(size=...)), or one allocator for both: "
+                           "cupy.cuda.set_allocator(...) with torch.cuda.caching_allocator_alloc",
+                           p, "CuPy asks the device again for what it needs next");
+  fix.set_saving(std::min(idle, missing));
+  if (idle >= missing) {
+    fix.set_headroom(0);
+    fix.set_condition(absl::StrCat("if at least ", Bytes(missing), " of the ", Bytes(idle),
+                                   " that CuPy's pool holds are idle, for what it died of"));
+  }
 }
 
 void RaiseLimit(Advisor& a) {

@@ -51,6 +51,16 @@ def test_one_workspace_for_each_thread_is_no_leak(diagnose):
     assert f"at most {held} threads" in fix_of(report, "fewer_threads")["change"]
 
 
+def test_each_thread_has_its_own_number(diagnose):
+    """Those that come after another has ended, too: one allocation each, of more threads than work at a time."""
+    report = diagnose(PROGRAM, "tasks")
+    assert report["pattern"] == "gradual_leak", report["evidence"]
+    leaked = next(owner for owner in report["owners"] if owner["site"].startswith("TakeRow"))
+    assert leaked["tensors"] > 64 and leaked["thread"] == ""
+    assert report["out_of_memory"]["thread"].startswith("thread ")
+    assert not any("was made by thread" in said for said in report["evidence"])
+
+
 def test_two_leaks_are_both_named_and_what_stopping_one_is_worth(diagnose):
     report = diagnose(PROGRAM, "two_leaks")
     assert report["pattern"] == "gradual_leak"

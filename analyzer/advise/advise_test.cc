@@ -402,5 +402,26 @@ TEST(Advise, ADeathBetweenStepsIsNotAnsweredWithABatchOrASetting) {
   EXPECT_FALSE(Find(report, "expandable_segments"));
 }
 
+// How much of it is idle is not in the trace: the fix says how much must be, and does not claim to fit.
+TEST(Advise, WhatCupysPoolMayHaveIdleBesidePyTorch) {
+  TrainingRun run;
+  for (int step = 0; step < 4; ++step) run.Iteration();
+  DeviceAllocation pool;
+  pool.bytes = int64_t{2} << 30;
+  pool.born = 1;
+  pool.library = "/p/site-packages/cupy_backends/cuda/api/runtime.cpython-311-x86_64-linux-gnu.so";
+  pool.api = "cuMemAlloc";
+  run.raw().device_allocations.push_back(pool);
+  run.Die("train.py", 12, {1024, 1024}, int64_t{64} << 20);
+  run.raw().out_of_memory.back().device_free = 1 << 20;
+  Diagnosis d = Diagnose(run.timeline());
+  Advise(d);
+  const report::Fix* found = nullptr;
+  for (const report::Fix& fix : d.report.fixes()) found = fix.id() == "cupy_free_blocks" ? &fix : found;
+  ASSERT_NE(found, nullptr);
+  EXPECT_FALSE(found->fits());
+  EXPECT_NE(found->condition().find("of the 2.00 GiB that CuPy's pool holds are idle"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace oomtrace

@@ -87,6 +87,16 @@ ChunkCursor::Found ChunkCursor::NextField() {
   WireType type;
   const uint32_t number = wire.Tag(&type);
   if (!wire.ok()) return undecodable();
+  if (number == trace::Chunk::kThreadChangeFieldNumber && type == WireType::kLength) {
+    trace::ThreadChange change;
+    const std::string_view bytes = wire.Bytes();
+    if (!wire.ok() || !change.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return undecodable();
+    if (change.ticks() > kMostTicksApart) return undecodable();
+    thread_ = change.thread();
+    ticks_ += change.ticks();
+    at_ += wire.offset();
+    return Found::kOther;
+  }
   if (!IsEvent(number) || type != WireType::kLength) {
     wire.Skip(type);  // written by a later version, or interned data: not an event
     if (!wire.ok()) return undecodable();

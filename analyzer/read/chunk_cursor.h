@@ -16,7 +16,7 @@ class ChunkCursor {
  public:
   // `chunk` and `sites` outlive the cursor. Stands before the first event.
   ChunkCursor(const Chunk* chunk, const SiteTable* sites, DamageLog* damage)
-      : chunk_(chunk), damage_(damage), ticks_(chunk->base_ticks), run_(sites) {}
+      : chunk_(chunk), damage_(damage), thread_(chunk->thread), ticks_(chunk->base_ticks), run_(sites) {}
 
   // Moves to the next event. False at the end of what was committed, or at the first record that does not decode:
   // what follows it cannot be trusted either, since times and addresses are differences. The latter is noted.
@@ -25,6 +25,8 @@ class ChunkCursor {
   // Compact events are records of the long form.
   const Record& record() const { return record_; }
   const Chunk& chunk() const { return *chunk_; }
+  // That wrote the record: the chunk's first writer, or one that took the chunk over from it.
+  uint32_t thread() const { return thread_; }
 
   // What the caching allocator has reserved on the record's device, the last value that this chunk said; -1 where it
   // has said nothing yet.
@@ -41,6 +43,7 @@ class ChunkCursor {
 
   const Chunk* chunk_;
   DamageLog* damage_;
+  uint32_t thread_;
   size_t at_ = 0;         // in the payload, behind the run that is being read
   size_t run_begin_ = 0;  // in the payload
   uint64_t ticks_;

@@ -52,7 +52,7 @@ void DeviceAlloc(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
                        .handle = record.field[13],
                        .cuda_context = record.field[14],
                        .caller = record.field[17],
-                       .thread = cursor.chunk().thread});
+                       .thread = cursor.thread()});
 }
 
 void OutOfMemory(const Record& record, int64_t time, EventSink* sink) {
@@ -128,7 +128,7 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
       sink->OnMemoryInfo({time, DeviceOf(record), Size(record, 8), Size(record, 9)});
       return true;
     case Fields::kPhaseFieldNumber:
-      sink->OnPhase({time, static_cast<trace::Phase::Kind>(record.field[2]), record.field[3], cursor.chunk().thread});
+      sink->OnPhase({time, static_cast<trace::Phase::Kind>(record.field[2]), record.field[3], cursor.thread()});
       return true;
     case Fields::kHostCopyFieldNumber:
       sink->OnHostCopy({time, record.address, Size(record, 3), DeviceOf(record)});
@@ -174,8 +174,8 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
     case Fields::kGpuResourceFieldNumber:
       return Parsed<trace::GpuResource>(record, [&](const auto& event) { sink->OnGpuResource(event); });
     case Fields::kNvtxRangeFieldNumber:
-      return Parsed<trace::NvtxRange>(
-          record, [&](const auto& event) { sink->OnNvtxRange(time, cursor.chunk().thread, event); });
+      return Parsed<trace::NvtxRange>(record,
+                                      [&](const auto& event) { sink->OnNvtxRange(time, cursor.thread(), event); });
     default:
       return false;
   }

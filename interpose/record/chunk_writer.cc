@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "interpose/record/proto_writer.h"
 #include "interpose/record/test_point.h"
 #include "interpose/record/wire.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr uint32_t kLengthSize = 4;
 constexpr uint32_t kLongestTag = 4;
+constexpr size_t kLongestThreadChange = 16;
 static_assert(kChunkPayload < 1u << 28, "a run's length fits in a varint of four bytes");
 
 uint32_t PaddedVarint(uint32_t value) {
@@ -31,6 +33,19 @@ void ChunkWriter::SealChunk() {
 void ChunkWriter::Finish() {
   if (chunk_ != nullptr) SealChunk();
   chunk_ = nullptr;
+}
+
+void ChunkWriter::ChangeThread(uint32_t thread) {
+  if (thread == thread_) return;
+  thread_ = thread;
+  if (chunk_ == nullptr) return;
+  uint8_t* at = Room(kLongestThreadChange);
+  if (at == nullptr || committed_ == 0) return;  // the header of a new chunk says it
+  ProtoWriter proto(at, kLongestThreadChange);
+  uint8_t* message = proto.Begin(wire::kThreadChange);
+  proto.Uint(2, thread);
+  proto.End(message);
+  Commit(proto.position());
 }
 
 uint8_t* ChunkWriter::NextChunk(size_t bytes) {

@@ -36,6 +36,8 @@ class ChunkWriter {
     locked_ = true;
   }
   ChunkHeader* chunk() const { return chunk_; }
+  // Another thread writes from now on: a chunk that is open says so.
+  void ChangeThread(uint32_t thread);
 
   // Seals what was written, so that its checksum holds; the next record goes into a chunk of its own.
   void Finish();

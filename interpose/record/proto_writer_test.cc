@@ -141,6 +141,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"refusal_text", wire::kRefusalText},
       {"private_segment", wire::kPrivateSegment},
       {"folded_calls", wire::kFoldedCalls},
+      {"thread_change", wire::kThreadChange},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

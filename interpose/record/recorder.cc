@@ -255,7 +255,9 @@ ThreadState* Recorder::Attach() {
       free_threads_ = thread->next_free;
     }
   }
-  if (thread == nullptr) {
+  if (thread != nullptr) {
+    thread->events.ChangeThread(ThreadId());
+  } else {
     static_assert(sizeof(ThreadState) <= kPage);
     void* memory = MapMemory(kPage);
     if (memory == nullptr) return nullptr;

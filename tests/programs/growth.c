@@ -15,6 +15,8 @@ static void Pause(void) {
 }
 
 // Not a tail call, of which no frame would be left.
+static int failure;  // its address says that a task failed
+
 #define PLACE(name)                                               \
   __attribute__((noinline)) static void* name(size_t bytes) {     \
     void* memory = NULL;                                          \
@@ -55,6 +57,22 @@ static void* Worker(void* failed) {
   if (Scratch(50, 4 * kMiB) != 0) *(int*)failed = 1;
   while (!__atomic_load_n((int*)failed, __ATOMIC_RELAXED)) Pause();  // its workspace is there as long as it is
   return NULL;
+}
+
+static void* Task(void* ignored) {
+  (void)ignored;
+  return TakeRow(100 * kMiB) == NULL || Scratch(3, 20 * kMiB) != 0 ? &failure : NULL;
+}
+
+// A thread for each task, which ends with it; each keeps what nobody gives back.
+static int Tasks(void) {
+  for (;;) {
+    pthread_t thread;
+    void* failed = NULL;
+    pthread_create(&thread, NULL, Task, NULL);
+    pthread_join(thread, &failed);
+    if (failed != NULL) return 1;
+  }
 }
 
 static int Workers(void) {
@@ -131,8 +149,15 @@ int main(int count, char** arguments) {
     const char* name;
     int (*run)(void);
   } kModes[] = {
-      {"bursts", Bursts},        {"workers", Workers},   {"two_leaks", TwoLeaks}, {"table_and_leak", TableAndLeak},
-      {"odd_pieces", OddPieces}, {"doubling", Doubling}, {"unheard", Unheard},    {"idle_pool", IdlePool},
+      {"bursts", Bursts},
+      {"workers", Workers},
+      {"tasks", Tasks},
+      {"two_leaks", TwoLeaks},
+      {"table_and_leak", TableAndLeak},
+      {"odd_pieces", OddPieces},
+      {"doubling", Doubling},
+      {"unheard", Unheard},
+      {"idle_pool", IdlePool},
   };
   for (size_t i = 0; i < sizeof kModes / sizeof kModes[0]; ++i)
     if (count == 2 && strcmp(arguments[1], kModes[i].name) == 0) return kModes[i].run();

@@ -298,7 +298,7 @@ def start_job(tmp_path):
 
 def allocations(trace):
     report = json.loads(run([OOMTRACE, "analyze", "--format", "json", trace]).stdout)
-    return report["device"]["other"] >> 20
+    return report["peak"]["bytes"] >> 20
 
 
 def test_an_older_trace_at_the_place_of_the_output_gets_another_name(tmp_path, start_job):

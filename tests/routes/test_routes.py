@@ -32,7 +32,7 @@ def test_the_last_release_ends_the_primary_context(recorded, analyze, door):
     ran = recorded("driver_client", door, "primary")
     assert (ran.status, ran.err) == (0, "")
     assert ran.held("device") == 0
-    assert analyze(ran.path).report["device"]["other"] == 17 * MIB  # before the last release
+    assert analyze(ran.path).report["peak"]["bytes"] == 17 * MIB  # before the last release
 
 
 @pytest.mark.parametrize("door", DOORS)

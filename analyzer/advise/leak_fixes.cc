@@ -143,7 +143,8 @@ void StopOther(Advisor& a, LeakKind kind, const Prediction& p, const std::string
       a.Add("finish_generators", "Do not leave generators or coroutines waiting",
             absl::StrCat(name,
                          " stays alive while it waits to be resumed: run each to its end or call close(), and let "
-                         "no list keep it; or hold only tensor.detach().cpu() across the yield or await",
+                         "no list keep it, or hold only tensor.detach().cpu() across the yield or await; where "
+                         "one of them gathers tensors in a list of its own, bound that list",
                          effect),
             p, "none");
       return;

@@ -16,6 +16,7 @@
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/replay/replay.h"
+#include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
@@ -100,8 +101,12 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
 }
 
 std::string EndOf(const Timeline& t) {
+  const std::string exception = EndedBy(t);
+  const std::string by = exception.empty() ? "" : absl::StrCat(" by ", exception);
+  if (t.exited && t.exit_status != 0 && !by.empty()) return absl::StrCat("exit ", t.exit_status, by);
   if (t.exited)
     return absl::StrCat("exit ", t.exit_status, t.without_handlers ? " by _exit, without exit handlers" : "");
+  if (t.life != ProcessLife::kRunning && !by.empty()) return absl::StrCat("ended", by);
   switch (t.life) {
     case ProcessLife::kRunning:
       return "still running";

@@ -115,7 +115,10 @@ Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
     LeakGroup group;
     group.stacks.assign(statement.stacks.begin(), statement.stacks.end());
     LeakTrend trend(timeline, std::move(statement.members), count, died);
-    if (trend.FitStaying(&group) || trend.FitRenewed(batch_growth, &group)) leak.groups.push_back(group);
+    // Of a queue the survivors are the youngest: they do not tell since when it has grown.
+    const bool found = trend.IsQueue() ? trend.FitRenewed(batch_growth, &group) || trend.FitStaying(&group)
+                                       : trend.FitStaying(&group) || trend.FitRenewed(batch_growth, &group);
+    if (found) leak.groups.push_back(group);
   }
   std::sort(leak.groups.begin(), leak.groups.end(), [](const LeakGroup& a, const LeakGroup& b) {
     return a.total != b.total ? a.total > b.total : a.stacks < b.stacks;

@@ -262,7 +262,10 @@ std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak) {
     const bool known = std::any_of(seen.begin(), seen.end(), [&](const std::string& other) {
       return keeper == other || keeper.starts_with(other + ".") || other.starts_with(keeper + ".");
     });
-    if (known || steps.size() < 2 || GraphOwner(name).starts_with(kNameless)) return;
+    // Of a tensor that is replaced only the last is there.
+    const bool lasts =
+        leak.replaced() ? Expression(name).find_first_of("[.") != std::string_view::npos : steps.size() > 1;
+    if (known || !lasts || GraphOwner(name).starts_with(kNameless)) return;
     seen.push_back(keeper);
     others.push_back(name);
   };

@@ -19,6 +19,8 @@ constexpr int64_t kFewestOwnedBirths = 6;
 constexpr int64_t kFewestLastingRises = 8;
 // Of what is added this share stays; where more goes, the level tells.
 constexpr double kStays = 0.6;
+// One that passes for so many that stay makes a queue.
+constexpr int64_t kPassing = 4;
 // What rises and falls again by more than this share of the whole growth shows no trend.
 constexpr double kFalls = 0.25;
 // A level that exceeds the highest one ever left again by less than this share has been there before.
@@ -34,6 +36,16 @@ constexpr double kRoughly = 1.1;
 
 LeakTrend::LeakTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries, bool died)
     : timeline_(timeline), members_(std::move(members)), last_(boundaries - 1), died_(died) {}
+
+// What a variable holds until it is bound again lives at one boundary, or at two.
+bool LeakTrend::IsQueue() const {
+  const auto passed = std::count_if(members_.begin(), members_.end(), [&](const Member& member) {
+    return member.last <= last_ && member.last - member.first > 2;
+  });
+  const auto stay =
+      std::count_if(members_.begin(), members_.end(), [&](const Member& member) { return member.last > last_; });
+  return kPassing * passed >= stay;
+}
 
 bool LeakTrend::FitStaying(LeakGroup* group) {
   Rises births(Births(), {.last = last_, .fewest = AreOwned() ? kFewestOwnedBirths : kFewestBirths, .died = died_});

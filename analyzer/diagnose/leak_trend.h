@@ -21,6 +21,9 @@ class LeakTrend {
   // `members`: of one statement, in order of birth.
   LeakTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries, bool died);
 
+  // Whether many are held for a while and let go.
+  bool IsQueue() const;
+
   // Fills `group` and returns true where tensors stay and new ones come.
   bool FitStaying(LeakGroup* group);
 

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+
 namespace oomtrace {
 
 void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards, Timeline* timeline) {
@@ -27,10 +30,20 @@ void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards,
   }
 }
 
+std::string EndedBy(const Timeline& timeline) {
+  constexpr absl::string_view kNote = "ended by ";
+  for (const std::string& note : timeline.notes) {
+    if (absl::StartsWith(note, kNote)) return note.substr(kNote.size());
+  }
+  return "";
+}
+
 void MarkFatalRefusal(int64_t last_progress, Timeline* timeline) {
   if (timeline->out_of_memory.empty()) return;
   OutOfMemory& last = timeline->out_of_memory.back();
-  last.fatal = last.time >= last_progress;
+  const bool ended_well = timeline->exited && timeline->exit_status == 0;
+  const bool ended_of_it = !ended_well && absl::StrContains(EndedBy(*timeline), "OutOfMemoryError");
+  last.fatal = last.time >= last_progress || ended_of_it;
 }
 
 void SetFirstTrainingForward(Timeline* timeline) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "analyzer/timeline/timeline.h"
@@ -12,8 +13,13 @@ namespace oomtrace {
 // `functional_backwards`: begins of the backward passes that no module's call came before, in order.
 void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards, Timeline* timeline);
 
+// The class of the Python exception that nobody caught, with "of OutOfMemoryError" where that is behind it; "": none on
+// record. A notebook notes the last one of its cells, whatever ended it.
+std::string EndedBy(const Timeline& timeline);
+
 // Marks the last refusal fatal if nothing that trains or infers came after it: `last_progress` is the time of the last
-// such event. Freeing what the exception unwinds, and whatever a handler allocates outside a model, is not progress.
+// such event. Freeing what the exception unwinds, and whatever a handler allocates outside a model, is not progress;
+// nor is what other tasks and threads still do where PyTorch's exception ended the program.
 void MarkFatalRefusal(int64_t last_progress, Timeline* timeline);
 
 void SetFirstTrainingForward(Timeline* timeline);

@@ -8,6 +8,7 @@ growing, and not again before 50 times as long has passed.
 
 FIRST_LOOK = 8  # steps: by then what is born once has been born
 GROWTH_SHARE = 4096  # of the card, in the last half of all steps: less would take thousands of times as long to fill it
+UNOWNED_SHARE = 64  # of the card, at the end of a program without an optimizer
 GOES_ON = 0.75  # of the rate before: batches differ
 LARGEST, LARGEST_RUNNING = 24, 8  # single tensors to look for: at a death the question is what is large as well
 WORKING, WORKING_RUNNING = 2.0, 1.5  # seconds of work that a search takes at most: after a death, and before one
@@ -115,12 +116,43 @@ def watch_growth(identity):
     search_holders()
 
 
+def grew_unwatched():
+    """Nothing was looked at: no optimizer has stepped. What no module owns is large at the end."""
+    if known.optimizers or not torch.cuda.is_initialized() or not counts_memory():
+        return False
+    owned = {storage for root in live_roots() for storage in map(cuda_storage, root.parameters()) if storage}
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return live_bytes() - sum(storage[1] for storage in owned) >= total // UNOWNED_SHARE
+
+
+def grew_to_the_end():
+    last = max(growth.looks)
+    enough = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // GROWTH_SHARE
+    return last >= FIRST_LOOK and live_bytes() - growth.looks[min(growth.looks)] >= enough
+
+
+def write_ending():
+    """Which exception nobody caught, and whether running out of memory is behind it."""
+    error = getattr(sys, "last_value", None)
+    if not is_instance(error, BaseException):
+        return
+    behind, chain = set(), error
+    while chain is not None and id(chain) not in behind:
+        behind.add(id(chain))
+        if is_instance(chain, torch.cuda.OutOfMemoryError) and chain is not error:
+            note(text(f"ended by {type(error).__name__} of OutOfMemoryError"))
+            return
+        chain = chain.__cause__ or chain.__context__
+    note(text(f"ended by {type(error).__name__}"))
+
+
 @quiet
 def at_exit():
     """Local variables are gone by now; what globals, classes and caches keep is still there."""
-    if not is_recording() or growth.died or growth.named or not growth.looks:
+    if not is_recording():
         return
-    last = max(growth.looks)
-    enough = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory // GROWTH_SHARE
-    if last >= FIRST_LOOK and live_bytes() - growth.looks[min(growth.looks)] >= enough:
+    write_ending()
+    if growth.died or growth.named:
+        return
+    if grew_to_the_end() if growth.looks else grew_unwatched():
         search_holders()

@@ -198,7 +198,10 @@ class Names:
         seen.add(id(item))
         if id(item) in self.graphs.nodes and labels:
             return self.of_graph(self.graphs.nodes[id(item)], seen)
-        for holder, label in self.search.holders_of(item):
+        holders = self.search.holders_of(item)
+        # A container that a waiting generator works on as a local variable is known better by any other name.
+        holders.sort(key=lambda entry: is_suspended(entry[0]) and type(item) in PLAIN)
+        for holder, label in holders:
             if (id(item), id(holder)) == self.refused[1]:
                 continue
             path = self.through(holder, [label, *labels] if label else labels, item, seen)

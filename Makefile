@@ -10,7 +10,7 @@ help:
 	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
 	@echo "make lint      clang-format, clang-tidy, ruff"
 	@echo "make bench     what recording costs, against PyTorch's own recorder; fails beyond bench/budget.json"
-	@echo "make fuzz      the trace reader under libFuzzer for a minute"
+	@echo "make fuzz      the trace reader and explain under libFuzzer, a minute each"
 	@echo "make setup     system packages, .venv, NVIDIA headers: every other target does this first"
 	@echo "make clean     remove what was built; make distclean: and what was downloaded"
 

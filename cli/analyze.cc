@@ -1,12 +1,8 @@
 // oomtrace analyze: the verdict of one or several traces.
 #include "analyzer/analyze.h"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -20,6 +16,7 @@
 #include "analyzer/render/json.h"
 #include "analyzer/render/text.h"
 #include "cli/subcommands.h"
+#include "cli/terminal.h"
 #include "cli/trace_files.h"
 #include "report.pb.h"
 
@@ -44,20 +41,6 @@ struct Options {
   std::string format = "text";
   std::string color = "auto";
 };
-
-bool UseColor(const std::string& choice) {
-  if (choice != "auto") return choice == "always";
-  // https://no-color.org
-  const char* no_color = std::getenv("NO_COLOR");
-  return isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
-}
-
-int Columns() {
-  constexpr int kDefault = 100;
-  winsize size = {};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return kDefault;
-  return std::clamp<int>(size.ws_col, 80, kDefault);
-}
 
 // `worst`: 1 and 2 win over 3, 3 over 0.
 int Worse(int a, int b) {

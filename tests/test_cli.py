@@ -12,7 +12,7 @@ import pytest
 from harness import BUILD, OOMTRACE, SCRIPTS, run
 
 
-@pytest.mark.parametrize("command", ["run", "dryrun", "analyze", "doctor", "gpus"])
+@pytest.mark.parametrize("command", ["run", "dryrun", "analyze", "explain", "doctor", "gpus"])
 def test_help_has_examples_and_exit_statuses(command):
     job = run([OOMTRACE, command, "--help"])
     assert job.status == 0
@@ -25,7 +25,7 @@ def test_version_and_help():
     assert run([OOMTRACE, "--version"]).stdout.startswith("oomtrace ")
     job = run([OOMTRACE, "--help"])
     assert job.status == 0
-    assert all(command in job.stdout for command in ("run", "dryrun", "analyze", "doctor", "gpus"))
+    assert all(command in job.stdout for command in ("run", "dryrun", "analyze", "explain", "doctor", "gpus"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["analyze", "--format", "xml"], ["dryrun", "--", "true"]])
@@ -41,7 +41,7 @@ def test_an_unknown_word_is_named_and_the_commands_listed(word, kind):
     job = run([OOMTRACE, word])
     assert job.status == 1
     assert f"unknown {kind} {word}" in job.stderr
-    assert "run, dryrun, analyze, doctor, gpus" in job.stderr
+    assert "run, dryrun, analyze, explain, doctor, gpus" in job.stderr
 
 
 @pytest.mark.parametrize("subcommand", [["run"], ["dryrun", "--gpu", "t4"]])

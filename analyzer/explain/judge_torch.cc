@@ -218,9 +218,12 @@ void JudgeFigures(const Message& message, const Surroundings& around, Judgement*
         absl::StrCat(wanted, " was refused", On(message), " although ", Bytes(message.free->bytes),
                      " were free afterwards"));
     reason(
-        "the free memory is read after the refusal: another process may have ended, or PyTorch gave back its own "
-        "cache between; or a limit that the message does not name (MIG, a container) counted");
-    next("try again while nvidia-smi shows the card; watch for short-lived processes");
+        "either a limit of this process that the message does not name (set_per_process_memory_fraction, which "
+        "PyTorch 2.1 to 2.4 do not print; MIG; a container)");
+    reason("or the free memory, which is read after the refusal, came from a process that ended in between");
+    next(
+        "look for set_per_process_memory_fraction in the program and in what starts it; then watch nvidia-smi for "
+        "short-lived processes");
     next(kRecord);
     return;
   }

@@ -2,8 +2,8 @@
 scripts/needed/ has any.
 
 The first lines of a script name the category that the plant bears (`category: A|B` allows either), a part of the line
-that made it, and a part of the line where the change belongs. What the report predicts is compared with PyTorch's own
-count of the highest bytes of both runs.
+that made it, and a part of the line where the change belongs; `least:` says what the change saves beside. What the
+report predicts is compared with PyTorch's own count of the highest bytes of both runs.
 """
 
 from pathlib import Path
@@ -45,7 +45,11 @@ def test_the_plant_comes_first_with_the_bytes_that_the_peak_loses(warm, analyze,
     first = dead["items"][0]
     peak = int(planted.stdout)
     assert dead["peak"] == pytest.approx(peak, rel=0.01)
-    assert first["saving"] == pytest.approx(peak - int(without.stdout), rel=0.01)
+    saved = peak - int(without.stdout)
+    if "\nleast: " in script.read_text():
+        assert saved / 2 < first["saving"] <= saved
+    else:
+        assert first["saving"] == pytest.approx(saved, rel=0.01)
     assert first["category"] in expected(script, "category")
     assert any(part in line_at(script, first["site"]) for part in expected(script, "made"))
     assert any(part in line_at(script, first["change_site"]) for part in expected(script, "change"))

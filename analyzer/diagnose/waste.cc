@@ -261,6 +261,11 @@ std::optional<Wasted> WasteFinder::JudgeByLikes(uint32_t index, int64_t moment) 
   return waste;
 }
 
+// A gradient that each backward adds to, and that no statement has used: an optimizer's step or a hook would be one.
+bool WasteFinder::OnlyAddedTo(const Tensor& tensor, const TensorAccess& access) const {
+  return tensor.category == Category::kGradient && access.last_by_python < 0 && WholeStepIn(Begin(tensor), End(tensor));
+}
+
 // What the last step made and at most filled until the window's end: whatever is to come, it could have come later.
 bool WasteFinder::NotNeededYet(const Tensor& tensor, const TensorAccess* access) const {
   const bool step_over = StepsEndedBy(t_, window_.end) > likes_.last_step();
@@ -285,7 +290,7 @@ std::optional<Wasted> WasteFinder::Judge(uint32_t index, int64_t moment) const {
 
 std::optional<Wasted> WasteFinder::JudgeByUses(uint32_t index, int64_t moment) const {
   const TensorAccess* access = AccessOf(index);
-  if (access == nullptr || access->reads == 0) return NotRead(index, access);
+  if (access == nullptr || access->reads == 0 || OnlyAddedTo(T(index), *access)) return NotRead(index, access);
   if (auto waste = Duplicate(index, *access)) return waste;
   return Bounds(index, *access, moment);
 }

@@ -90,11 +90,16 @@ void NotRead(const Facts& facts, const DeadWeight& found, const Wasted& waste, r
                                ? " before memory ran out"
                                : absl::StrCat(" ", Steps(facts, found));
   const bool unused = waste.kind == WasteKind::kUnused;
+  const auto access = facts.timeline->gpu_time.accesses.find(waste.tensor);
+  const int64_t reads = access != facts.timeline->gpu_time.accesses.end() ? access->second.reads : 0;
   out.set_finding(unused ? absl::StrCat("not used", when)
                          : absl::StrCat("written", At(", last at ", out.last_use_site()), ", and not read",
                                         waste.open ? when : " until it was freed"));
   if (out.kind() == CategoryName(Category::kGradient)) {
-    out.set_change("switch it off by requires_grad_(False): nothing reads these gradients");
+    if (reads > 0) out.set_finding(absl::StrCat("only added to by each backward, and not used", when));
+    out.set_change(absl::StrCat("switch it off by requires_grad_(False): nothing uses these gradients",
+                                waste.open ? when : "",
+                                reads > 0 ? "; what it takes to compute them is saved, too" : ""));
     return;
   }
   out.set_change(waste.open ? absl::StrCat("do not make it", At(" at ", out.site()),

@@ -33,6 +33,7 @@ QUICK = {
     "features_rebuilt",
     "parent_links",
     "sampled_memory",
+    "tasks_backlog",
 }
 # Without an optimizer nobody looks before the death.
 LIVE = [path for path in LEAKS if path.stem != "manual_sgd"]
@@ -40,6 +41,7 @@ QUICK_LIVE = {"class_attribute", "evaluation_every_fifth", "late_start", "length
 QUICK_STEADY = {
     "cache_fills",
     "collected_cycles",
+    "batch_grows_late",
     "curriculum",
     "curriculum_prefetched",
     "loaded_twice",
@@ -154,3 +156,17 @@ def test_a_server_that_never_empties_its_cache_is_told_to(warm, analyze):
     assert [fix["id"] for fix in verdict.fixes] == ["bound_kv_cache"]
     assert ".cache[" in verdict.culprit["holder"]
     assert verdict.fixes[0]["fits"]
+
+
+def test_a_leak_is_told_of_a_run_that_ended_by_another_exception(warm, analyze):
+    verdict = analyze(warm.run(SCRIPTS / "fails_while_leaking.py", capacity=GIB))
+    assert verdict.pattern == "healthy"
+    assert verdict.trace["ended"] == "exit 1 by LookupError"
+    assert verdict.leak["holder"].startswith("outputs (local of main()")
+    assert verdict.leak["bytes_per_step"] == pytest.approx(MIB, rel=0.02)
+
+
+def test_a_leak_of_steps_by_hand_has_a_holder_at_exit(warm, analyze):
+    verdict = analyze(warm.run(SCRIPTS / "no_optimizer_object.py", capacity=GIB))
+    assert verdict.pattern == "healthy"
+    assert verdict.leak["holder"].startswith("activity")

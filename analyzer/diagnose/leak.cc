@@ -1,6 +1,7 @@
 #include "analyzer/diagnose/leak.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 #include <utility>
 
@@ -110,7 +111,13 @@ Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
     statement.stacks.insert(tensor.stack);
   }
   // Where the batches grow, what the last one leaves behind grows as well, and no container is to blame.
-  const double batch_growth = BatchGrowth(timeline, 0, until);
+  std::map<int64_t, double> growths;
+  const auto batch_growth = [&](int64_t boundary) {
+    const auto [entry, added] = growths.try_emplace(boundary, 1);
+    const int64_t begin = boundary == 0 ? 0 : boundaries[static_cast<size_t>(boundary - 1)];
+    if (added) entry->second = BatchGrowth(timeline, begin, until);
+    return entry->second;
+  };
   for (auto& [stack, statement] : statements) {
     LeakGroup group;
     group.stacks.assign(statement.stacks.begin(), statement.stacks.end());

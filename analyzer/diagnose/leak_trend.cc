@@ -64,7 +64,7 @@ bool LeakTrend::FitStaying(LeakGroup* group) {
   return true;
 }
 
-bool LeakTrend::FitRenewed(double batch_growth, LeakGroup* group) {
+bool LeakTrend::FitRenewed(const BatchGrowthSince& batch_growth, LeakGroup* group) {
   if (last_ < kFewestLastingRises || members_.size() < static_cast<size_t>(kFewestLastingRises)) return false;
   BuildLevels(true, /*survivors_only=*/false);
   ForgetFolded();
@@ -73,7 +73,7 @@ bool LeakTrend::FitRenewed(double batch_growth, LeakGroup* group) {
   const int64_t start = rises.first().boundary;
   const int64_t growth = LevelAt(last_) - LevelAt(start);
   if (static_cast<double>(DeepestFall()) > kFalls * static_cast<double>(growth)) return false;
-  if (!IsNew(start) || FollowsBatch(start, batch_growth) || !PickExample()) return false;
+  if (!IsNew(start) || FollowsBatch(start, batch_growth(start)) || !PickExample()) return false;
   int64_t newest = 0;
   for (const Member& member : members_) newest += member.last > last_ && member.first == last_ ? 1 : 0;
   const int64_t alive = CountAt(last_);

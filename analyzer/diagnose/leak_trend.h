@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "analyzer/diagnose/leak.h"
 #include "analyzer/diagnose/rises.h"
 
 namespace oomtrace {
+
+using BatchGrowthSince = std::function<double(int64_t boundary)>;
 
 // A tensor that lived at a boundary.
 struct Member {
@@ -28,10 +31,10 @@ class LeakTrend {
   bool FitStaying(LeakGroup* group);
 
   // The same where none needs to stay: a tensor that a larger one replaces (`bank = torch.cat([bank, new])`), a list
-  // that is made anew with one more entry, a queue into which more goes than comes out. `batch_growth`: how many times
-  // as large the batches of the last third are as those of the first, 1 where they stay as they are; what follows them
-  // is none.
-  bool FitRenewed(double batch_growth, LeakGroup* group);
+  // that is made anew with one more entry, a queue into which more goes than comes out. `batch_growth`: of the batches
+  // from a boundary on, how many times as large those of the last third are as those of the first, 1 where they stay as
+  // they are; what follows them is none.
+  bool FitRenewed(const BatchGrowthSince& batch_growth, LeakGroup* group);
 
  private:
   std::vector<Change> Births();

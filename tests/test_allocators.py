@@ -112,6 +112,18 @@ def test_a_graph_for_each_size_keeps_a_pool_each(warm, analyze, kept):
             assert fixes["share_private_pool"]["predicted_peak"] == pytest.approx(reserved, rel=0.1)
 
 
+def test_expandable_segments_are_not_called_too_little_where_the_trace_cannot_tell(tmp_path, analyze):
+    """No whole iteration with the optimizer's state is on record: the setting serves what it died of."""
+    script = FOLDER / "second_iteration.py"
+    command = [OOMTRACE, "dryrun", "--gpu", "490MiB", "-o", tmp_path / "job.oomtrace", "--", sys.executable, script]
+    assert run(command, cwd=tmp_path).status == 1
+    verdict = analyze(tmp_path / "job.oomtrace")
+    fix = next(fix for fix in verdict.fixes if fix["id"] == "expandable_segments")
+    assert fix["basis"] == "replayed" and fix["condition"].startswith("what it died of is served")
+    changed = [*command[:4], "--no-record", *command[6:]]
+    assert run(changed, cwd=tmp_path, env={"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}).status == 0
+
+
 def test_each_stream_has_its_own_free_blocks(warm, analyze):
     verdict = analyze(warm.run(FOLDER / "streams.py", capacity=GIB))
     matched, of = fidelity(verdict.report)

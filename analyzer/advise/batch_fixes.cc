@@ -145,6 +145,19 @@ void GrowSegments(Advisor& a) {
   if (!a.KnowsAllocator() || a.predictor().expandable_recorded()) return;
   const Prediction p = a.predictor().Training(std::max<int64_t>(a.predictor().batch().size, 1), true);
   const bool much_cache = a.Worth(a.facts().device.cache()) && a.Has("fragmentation");
+  // No earlier iteration speaks for the one that died: of that, what it did until then is known.
+  if (!p.fits && much_cache && !a.predictor().replayable()) {
+    const Prediction until = a.predictor().UpToDeathExpandable();
+    if (until.fits) {
+      report::Fix& fix =
+          a.Add("expandable_segments", "Let PyTorch grow its segments",
+                absl::StrCat("set ", kExpandable, " in the environment"), until, "none known for one GPU");
+      fix.set_fits(false);
+      fix.set_condition(absl::StrCat("what it died of is served, with ", Bytes(until.headroom),
+                                     " to spare; if the rest of the iteration needs no more than that"));
+      return;
+    }
+  }
   if (!p.fits && !much_cache) return;
   // It changes nothing for what no setting can make smaller.
   if (!much_cache && !a.predictor().replayable()) return;

@@ -111,7 +111,10 @@ void ApplyFloors(Advisor& a) {
       fix.set_predicted_peak(floor);
       fix.set_saving(std::max<int64_t>(0, a.killed_at() - floor));
       fix.set_basis("estimated");
-      if (fix.headroom() < 0) fix.set_fits(false);
+      if (fix.headroom() < 0) {
+        fix.set_fits(false);
+        fix.clear_condition();
+      }
     }
   }
   // A setting that leaves the tensors as they are helps only until they have grown a little more.

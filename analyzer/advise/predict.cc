@@ -129,6 +129,30 @@ Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
   return p;
 }
 
+Prediction Predictor::UpToDeathExpandable() const {
+  const Timeline& t = *d_.facts.timeline;
+  std::vector<StreamOp> stream;
+  for (const TimedOp& op : RecordedStream(t)) {
+    if (op.time > d_.facts.moment) break;
+    const Tensor& tensor = t.tensors[op.tensor];
+    stream.push_back({op.tensor, op.free ? 0 : tensor.bytes, tensor.free_list});
+  }
+  constexpr uint32_t kRefused = 1u << 31;  // no tensor's index
+  stream.push_back({kRefused, d_.facts.refused});
+  AllocatorConfig config = recorded_;
+  config.capacity = capacity_ + modelled_idle_;
+  const bool dies = !RunStream(stream, config, t.free_lists).fits;
+  config.expandable_segments = true;
+  const ReplayResult result = RunStream(stream, config, t.free_lists);
+  Prediction p;
+  p.basis = "replayed";
+  p.reserved = result.peak_reserved;
+  p.allocated = result.peak_allocated;
+  p.fits = dies && result.fits;
+  p.headroom = config.capacity - p.reserved;
+  return p;
+}
+
 Prediction Predictor::WithOnePrivatePool() const {
   const Timeline& t = *d_.facts.timeline;
   std::map<int64_t, uint32_t> merged;  // stream -> its list of the one pool

@@ -46,6 +46,9 @@ class Predictor {
   Prediction Evaluation(int64_t size) const;
   // A peak of `tensors` bytes in tensors.
   Prediction Of(int64_t tensors, bool expandable) const;
+  // The run as it was up to the death, what did not fit included, with expandable segments. Fits only where the
+  // allocator's model reproduces the death without them; what the iteration would still have needed is no part of it.
+  Prediction UpToDeathExpandable() const;
   // The run as it was up to the death, what did not fit included, without the tensors that `left_out` tells.
   Prediction Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const;
   // The run as it was up to the death, what did not fit included, with other lives for some tensors. Fits only where

@@ -32,7 +32,6 @@ QUICK = {
     "hooks_made_again",
     "features_rebuilt",
     "parent_links",
-    "sampled_memory",
     "tasks_backlog",
 }
 # Without an optimizer nobody looks before the death.

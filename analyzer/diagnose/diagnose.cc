@@ -165,6 +165,13 @@ std::vector<std::string> Unknowns(const Facts& facts) {
         " took through ", route.what, ": it is not seen call by call, and stands under the CUDA context."));
   }
   unknown.insert(unknown.end(), facts.notes.begin(), facts.notes.end());
+  if (MostConfidence(*facts.timeline) < 1) {
+    unknown.push_back(absl::StrCat(
+        "What was in ", Count(facts.timeline->dropped, "event"), " and ",
+        Count(facts.timeline->recycled_chunks, "chunk"),
+        " of 64 KiB that the trace lost, usually to a full disk: what they allocated may be missing above, and what "
+        "they freed may be listed as held. Record again with OOMTRACE_DIR in a folder with more room."));
+  }
   const int64_t untyped = facts.category[static_cast<int>(Category::kUnknown)];
   if (untyped * 50 > facts.device.tensors() && untyped > 0) {
     unknown.push_back(absl::StrCat(Bytes(untyped), " of tensors could not be told apart (no name, no known phase)."));
@@ -203,7 +210,7 @@ std::string Summary(const Diagnosis& d) {
       return absl::StrCat("Not enough was recorded to say how it went: ", Count(facts.timeline->events, "event"),
                           " in the trace, ", facts.timeline->dropped, " dropped.");
     }
-    const bool cut = !facts.timeline->damage.empty() && !facts.timeline->exited;
+    const bool cut = (!facts.timeline->damage.empty() && !facts.timeline->exited) || EndMayBeLost(*facts.timeline);
     return absl::StrCat(cut ? "How it ended is not in what is left of the trace; until there: peak " : "Healthy: peak ",
                         Bytes(facts.peak), " in tensors, ", Bytes(facts.peak_reserved), " reserved, of ",
                         Bytes(facts.device.total()),
@@ -325,6 +332,7 @@ Diagnosis Diagnose(const Timeline& timeline) {
   } else {
     DiagnoseTraining(timeline, d);
   }
+  report.set_confidence(std::min(report.confidence(), MostConfidence(timeline)));
   for (const std::string& sentence : d.pattern.evidence) report.add_evidence(sentence);
   if (UsesCachingAllocator(timeline)) d.fidelity = CheckFidelity(timeline);
   AddFidelity(d.fidelity, report);

@@ -15,6 +15,9 @@
 namespace oomtrace {
 namespace {
 
+// One event in so many lost changes no verdict.
+constexpr int64_t kFewLost = 1000;
+
 // The peak that a leak-free run would have repeated: of the first step after the leak began, in the phase of the death.
 int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
   const Timeline& t = *facts.timeline;
@@ -220,7 +223,12 @@ Pattern Healthy(const Facts& facts, const Leak& leak) {
          "it. Usual reasons are a disk or quota that was full, or a killed job; record again with OOMTRACE_DIR in a "
          "folder with more room (and OOMTRACE_BUDGET for less of it)."}};
   }
-  Pattern p{"healthy", !t.damage.empty() ? 0.5 : t.dropped == 0 ? 0.97 : 0.8, {}};
+  Pattern p{"healthy", !t.damage.empty() ? 0.5 : t.dropped == 0 ? 0.97 : EndMayBeLost(t) ? 0.3 : 0.8, {}};
+  if (EndMayBeLost(t)) {
+    p.evidence.push_back(absl::StrCat("The trace lost ", Count(t.dropped, "event"),
+                                      ", those of the end among them if its disk was full: whether the program ran out "
+                                      "of memory after what is recorded cannot be known from it."));
+  }
   const int64_t margin = facts.WithinLimit(facts.device.total() - facts.device.context() -
                                            facts.device.other_processes() - facts.device.other()) -
                          facts.peak_reserved;
@@ -242,6 +250,13 @@ Pattern Healthy(const Facts& facts, const Leak& leak) {
 }
 
 }  // namespace
+
+bool EndMayBeLost(const Timeline& timeline) { return timeline.dropped > 0 && !timeline.exited; }
+
+double MostConfidence(const Timeline& timeline) {
+  if (timeline.recycled_chunks == 0 && timeline.dropped * kFewLost <= timeline.events) return 1;
+  return timeline.dropped > timeline.events / 2 ? 0.4 : 0.6;
+}
 
 bool SaysNothing(const Timeline& timeline) {
   return timeline.events == 0 ? timeline.tensors.empty() && timeline.device_allocations.empty()

@@ -25,6 +25,11 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& k
 // Whether so little of the run is in the trace that not even its peak can be told: no events, or more lost than there.
 bool SaysNothing(const Timeline& timeline);
 
+// Whether events were dropped and the process's end is not in the trace: what was lost may be a death.
+bool EndMayBeLost(const Timeline& timeline);
+// What a verdict may be worth at most, by what the trace lost.
+double MostConfidence(const Timeline& timeline);
+
 // How much larger the batch in work is than any before it, made by the same lines. 0: nothing to compare with.
 struct Outlier {
   double ratio = 0;

@@ -148,6 +148,34 @@ TEST(Pattern, ATraceThatLostMostOfTheRunIsNotCalledHealthy) {
   EXPECT_EQ(empty.report.summary().find("Healthy"), std::string::npos) << empty.report.summary();
 }
 
+TEST(Pattern, ATraceThatLostItsEndIsNotCalledHealthy) {
+  TrainingRun run;
+  for (int step = 0; step < 10; ++step) run.Iteration();
+  run.raw().events = 5000;
+  run.raw().dropped = 10;
+  const Diagnosis lost = Diagnose(run.timeline());
+  EXPECT_LE(lost.report.confidence(), 0.3);
+  EXPECT_EQ(lost.report.summary().find("Healthy"), std::string::npos) << lost.report.summary();
+  EXPECT_NE(lost.report.evidence(0).find("cannot be known"), std::string::npos) << lost.report.evidence(0);
+  run.raw().exited = true;
+  EXPECT_NE(Diagnose(run.timeline()).report.summary().find("Healthy"), std::string::npos);
+}
+
+// What had been overwritten when memory ran out may have been what filled it.
+TEST(Pattern, AVerdictOnATraceWithLossesIsNotFirm) {
+  TrainingRun run;
+  for (int step = 0; step < 3; ++step) run.Iteration();
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 9 * kGiB);
+  EXPECT_GT(Diagnose(run.timeline()).report.confidence(), 0);
+  run.raw().recycled_chunks = 2;
+  const Diagnosis lost = Diagnose(run.timeline());
+  EXPECT_LE(lost.report.confidence(), 0.6);
+  bool said = false;
+  for (const std::string& unknown : lost.report.unknown()) said |= unknown.find("2 chunks") != std::string::npos;
+  EXPECT_TRUE(said);
+}
+
 TEST(Pattern, SurvivedRunsAreHealthyAndWarnOfALeak) {
   TrainingRun run;
   for (int step = 0; step < 10; ++step) run.Iteration();

@@ -18,7 +18,6 @@
 namespace oomtrace {
 namespace {
 
-constexpr int kOutOfMemory = 2;
 constexpr uint64_t kQuestionNs = 1000000;  // frequent calls are followed by at most one question a millisecond
 std::atomic<uint64_t> last_question{0};
 std::atomic<bool> own_context{false};
@@ -56,8 +55,8 @@ bool IsDeviceMemory(MemoryKind kind) {
 
 // PyTorch's allocator retries after a refusal and reports the final one itself, except where it only hands calls on.
 bool ReportedByTorch(MemoryKind kind, const LibraryFound& library) {
-  return library.caching_allocator && kind != MemoryKind::kPooled &&
-         getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
+  return library.caching_allocator && kind != MemoryKind::kPooled && kind != MemoryKind::kContext &&
+         kind != MemoryKind::kCode && getenv("PYTORCH_NO_CUDA_MEMORY_CACHING") == nullptr;
 }
 
 void RecordDeviceRefusal(Entry& entry, uint64_t bytes, uint32_t device) {
@@ -101,13 +100,16 @@ bool RecordCall(const HookSite& site, const DeviceAllocation& allocation, int re
   call.stream = allocation.stream;
   call.handle = allocation.handle;
   call.cuda_context = own_context.load(std::memory_order_relaxed) ? CurrentContext() : 0;
+  if (!library.caching_allocator) WriteDeviceOnce(recorder, call.device);
   RecordDeviceAlloc(entry.thread(), ticks, call);
   uint64_t free, total;
   if (WorthAsking(allocation.kind, result) && QueryMemory(&free, &total))
     RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
-  if (result == kOutOfMemory && !ReportedByTorch(allocation.kind, library)) {
+  if (result == kDeviceIsFull && !ReportedByTorch(allocation.kind, library)) {
     RecordDeviceRefusal(entry, allocation.bytes, call.device);
-    if (Python() == nullptr) RecordProcessesOf(entry.thread(), call.device);  // else its part does
+    if (!library.caching_allocator) {  // for that the Python part does, without its lock
+      RecordProcessesOf(entry.thread(), call.device);
+    }
     RequestPythonPart(PythonTask::kOutOfMemory);
   } else {
     RequestPythonPart(PythonTask::kDeviceCall);
@@ -149,6 +151,14 @@ void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& alloca
   if (result == 0) DevicesFound();  // by a program that never asked for their number
 }
 
+// Calls that name their device make a context there. Of the others, where there is one, what found no room is code, or
+// else the driver's own.
+void RecordRefusedCall(const HookSite& site, int device) {
+  const bool context = device != kCurrentDevice || !HasCurrentContext();
+  const MemoryKind kind = context ? MemoryKind::kContext : MemoryKind::kCode;
+  RecordCall(site, {.kind = kind, .device = device}, kDeviceIsFull);
+}
+
 void RecordMeasured(const HookSite& site, const DeviceAllocation& allocation, const FreeBytes& before) {
   uint64_t free = 0, total = 0;
   const bool known = HasCurrentContext() && QueryMemory(&free, &total);
@@ -163,6 +173,7 @@ void RecordMeasured(const HookSite& site, const DeviceAllocation& allocation, co
   call.kind = allocation.kind;
   RecordDeviceAlloc(entry.thread(), Ticks(), call);
   if (known) RecordMemoryInfo(entry.thread(), CurrentDevice(), free, total);
+  WriteDeviceOnce(recorder, call.device);
 }
 
 void RecordDeviceRelease(const HookSite& site, const Returned& returned, uint64_t ticks) {

@@ -54,6 +54,8 @@ FreeBytes FreeBytesNow();
 
 // `result`: cudaError_t or CUresult.
 void RecordDeviceAllocation(const HookSite& site, const DeviceAllocation& allocation, int result);
+// A call that takes memory by no size was refused for want of memory. `device`: that it was about.
+void RecordRefusedCall(const HookSite& site, int device);
 // After success. `allocation.bytes` is what the free bytes fell by.
 void RecordMeasured(const HookSite& site, const DeviceAllocation& allocation, const FreeBytes& before);
 void RecordDeviceRelease(const HookSite& site, const Returned& returned, uint64_t ticks);

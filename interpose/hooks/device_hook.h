@@ -29,6 +29,18 @@ Result CallReal(const HookSite& site, Arguments... arguments) {
   return real(arguments...);
 }
 
+inline constexpr int kDeviceIsFull = 2;  // cudaErrorMemoryAllocation, CUDA_ERROR_OUT_OF_MEMORY
+
+// The real call of a function that takes no memory by itself and may still be refused for want of it: the context that
+// it makes first, or code that it loads, finds no room.
+template <typename Result, typename... Arguments>
+Result CallRefusable(const HookSite& site, int device, Arguments... arguments) {
+  const Result result = CallReal<Result>(site, arguments...);
+  if (static_cast<int>(result) == kDeviceIsFull && !InsideCuda::Now()) [[unlikely]]
+    RecordRefusedCall(site, device);
+  return result;
+}
+
 // `describe(success)` says what the call gave out; what the real function wrote may be read if `success`.
 template <typename Result, typename Describe, typename... Arguments>
 Result CallAllocating(const HookSite& site, Describe describe, Arguments... arguments) {
@@ -37,11 +49,12 @@ Result CallAllocating(const HookSite& site, Describe describe, Arguments... argu
   return result;
 }
 
-// The same for calls that take memory by other ways than a size: its free bytes are asked before and after.
+// The same for calls that take memory by other ways than a size: its free bytes are asked before and after. `describe`
+// is called after success only.
 template <typename Result, typename Describe, typename... Arguments>
-Result CallMeasured(const HookSite& site, Describe describe, Arguments... arguments) {
+Result CallMeasured(const HookSite& site, int device, Describe describe, Arguments... arguments) {
   const FreeBytes before = InsideCuda::Now() ? FreeBytes() : FreeBytesNow();
-  const Result result = CallReal<Result>(site, arguments...);
+  const Result result = CallRefusable<Result>(site, device, arguments...);
   if (result == 0 && !InsideCuda::Now()) RecordMeasured(site, describe(), before);
   return result;
 }
@@ -51,7 +64,7 @@ Result CallMeasured(const HookSite& site, Describe describe, Arguments... argume
 template <typename Result, typename... Arguments>
 Result CallReleasing(const HookSite& site, const Returned& returned, Arguments... arguments) {
   const uint64_t ticks = Ticks();
-  const Result result = CallReal<Result>(site, arguments...);
+  const Result result = CallRefusable<Result>(site, returned.device, arguments...);
   if (result == 0 && returned.Something() && !InsideCuda::Now()) RecordDeviceRelease(site, returned, ticks);
   return result;
 }

@@ -13,7 +13,7 @@ CUresult Create(const HookSite& site, CUcontext* context, CUdevice device, Argum
   const auto given = [=] {
     return DeviceAllocation{.kind = MemoryKind::kContext, .block = Written(true, context), .device = device};
   };
-  const CUresult result = CallMeasured<CUresult>(site, given, context, arguments...);
+  const CUresult result = CallMeasured<CUresult>(site, device, given, context, arguments...);
   if (result == CUDA_SUCCESS && !InsideCuda::Now()) NoteOwnContext();
   return result;
 }
@@ -52,7 +52,7 @@ OOMTRACE_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice d
   const auto given = [=] {
     return DeviceAllocation{.kind = MemoryKind::kContext, .block = Written(true, context), .device = device};
   };
-  return CallMeasured<CUresult>(OOMTRACE_SITE(kCuDevicePrimaryCtxRetain), given, context, device);
+  return CallMeasured<CUresult>(OOMTRACE_SITE(kCuDevicePrimaryCtxRetain), device, given, context, device);
 }
 
 // The last release ends the context, and everything in it.

@@ -82,7 +82,7 @@ OOMTRACE_EXPORT CUresult cuMemFreeAsync_ptsz(CUdeviceptr address, CUstream strea
 }
 
 OOMTRACE_EXPORT CUresult cuMemGetInfo_v2(size_t* free, size_t* total) {
-  const CUresult result = CallReal<CUresult>(OOMTRACE_SITE(kCuMemGetInfo), free, total);
+  const CUresult result = CallRefusable<CUresult>(OOMTRACE_SITE(kCuMemGetInfo), kCurrentDevice, free, total);
   if (result == CUDA_SUCCESS && free != nullptr && total != nullptr) RecordMemoryAnswer(*free, *total);
   return result;
 }

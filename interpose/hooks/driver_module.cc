@@ -12,7 +12,7 @@ namespace {
 template <typename Handle, typename... Arguments>
 CUresult Load(const HookSite& site, Handle* loaded, Arguments... arguments) {
   const auto given = [=] { return DeviceAllocation{MemoryKind::kCode, Written(true, loaded)}; };
-  return CallMeasured<CUresult>(site, given, loaded, arguments...);
+  return CallMeasured<CUresult>(site, kCurrentDevice, given, loaded, arguments...);
 }
 
 }  // namespace

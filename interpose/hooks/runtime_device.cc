@@ -19,7 +19,7 @@ OOMTRACE_EXPORT cudaError_t cudaGetDeviceCount(int* count) {
 }
 
 OOMTRACE_EXPORT cudaError_t cudaSetDevice(int device) {
-  const cudaError_t result = CallReal<cudaError_t>(OOMTRACE_SITE(kSetDevice), device);
+  const cudaError_t result = CallRefusable<cudaError_t>(OOMTRACE_SITE(kSetDevice), device, device);
   if (result == cudaSuccess) DevicesFound();
   if (result == cudaSuccess) RequestPythonPart(PythonTask::kInstall);
   return result;
@@ -32,7 +32,7 @@ OOMTRACE_EXPORT cudaError_t cudaDeviceReset() {
 
 OOMTRACE_EXPORT cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   const LaunchScope scope(to, from);
-  const cudaError_t result = CallReal<cudaError_t>(OOMTRACE_SITE(kMemcpy), to, from, bytes, kind);
+  const cudaError_t result = CallRefusable<cudaError_t>(OOMTRACE_SITE(kMemcpy), kCurrentDevice, to, from, bytes, kind);
   if (kind == cudaMemcpyHostToDevice && result == cudaSuccess) RecordCopyFromHost(to, bytes);
   return result;
 }
@@ -40,7 +40,8 @@ OOMTRACE_EXPORT cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes,
 OOMTRACE_EXPORT cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                                             cudaStream_t stream) {
   const LaunchScope scope(to, from);
-  const cudaError_t result = CallReal<cudaError_t>(OOMTRACE_SITE(kMemcpyAsync), to, from, bytes, kind, stream);
+  const cudaError_t result =
+      CallRefusable<cudaError_t>(OOMTRACE_SITE(kMemcpyAsync), kCurrentDevice, to, from, bytes, kind, stream);
   if (kind == cudaMemcpyHostToDevice && result == cudaSuccess) RecordCopyFromHost(to, bytes);
   return result;
 }

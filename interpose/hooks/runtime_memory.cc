@@ -92,7 +92,7 @@ OOMTRACE_EXPORT cudaError_t cudaFreeAsync_ptsz(void* pointer, cudaStream_t strea
 }
 
 OOMTRACE_EXPORT cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  const cudaError_t result = CallReal<cudaError_t>(OOMTRACE_SITE(kMemGetInfo), free, total);
+  const cudaError_t result = CallRefusable<cudaError_t>(OOMTRACE_SITE(kMemGetInfo), kCurrentDevice, free, total);
   if (result == cudaSuccess && free != nullptr && total != nullptr) RecordMemoryAnswer(*free, *total);
   return result;
 }

@@ -22,7 +22,9 @@ namespace {
 constexpr uint64_t kSlowTickNs = 10000000000;
 constexpr size_t kLongestCgroup = 1024;
 std::atomic<uint64_t> last_tick{0};
-std::atomic<bool> device_awaited{false};  // nobody has told the current device yet
+constexpr uint32_t kMostDevices = 64;
+std::atomic<const Recorder*> told_by{nullptr};  // a forked child has a recorder of its own
+std::atomic<uint64_t> told{0};                  // devices, a bit each
 
 struct ContainerMark {
   const char* in_cgroup;  // a part of the process's path there
@@ -57,14 +59,27 @@ const char* CgroupPath(char* text, size_t size) {
   return path != nullptr ? path : "";
 }
 
+}  // namespace
+
+void WriteDeviceOnce(Recorder& recorder, uint32_t index) {
+  if (told_by.load(std::memory_order_relaxed) != &recorder) {
+    told.store(0, std::memory_order_relaxed);
+    told_by.store(&recorder, std::memory_order_relaxed);
+  }
+  const uint64_t bit = index < kMostDevices ? uint64_t{1} << index : 0;
+  if ((told.load(std::memory_order_relaxed) & bit) != 0 || bit == 0) return;
+  told.fetch_or(bit, std::memory_order_relaxed);
+  DeviceFacts device = {};
+  if (QueryDevice(index, &device))
+    recorder.facts().Device(index, device.name, device.total, device.capability_major, device.capability_minor,
+                            device.multiprocessors);
+}
+
+namespace {
+
 // Of all that the process may use: which of them will refuse is not known yet.
 void WriteDevices(Recorder& recorder) {
-  for (uint32_t index = 0; index < DeviceCount(); ++index) {
-    DeviceFacts device = {};
-    if (QueryDevice(index, &device))
-      recorder.facts().Device(index, device.name, device.total, device.capability_major, device.capability_minor,
-                              device.multiprocessors);
-  }
+  for (uint32_t index = 0; index < DeviceCount(); ++index) WriteDeviceOnce(recorder, index);
 }
 
 }  // namespace
@@ -81,9 +96,7 @@ void WriteSystemFacts(Recorder& recorder) {
     proto.Bool(6, DlsymHooked());
     proto.End(message);
   });
-  const bool later = Python() != nullptr;
-  device_awaited.store(later, std::memory_order_relaxed);
-  if (!later) WriteDevices(recorder);
+  if (Python() == nullptr) WriteDevices(recorder);
 }
 
 void TickSlowClock() {
@@ -94,7 +107,7 @@ void TickSlowClock() {
     Entry entry(Cause::kFact);
     uint64_t free, total;
     if (!entry || !HasCurrentContext() || !QueryMemory(&free, &total)) return;
-    if (device_awaited.exchange(false, std::memory_order_relaxed)) WriteDevices(entry.recorder());
+    WriteDevices(entry.recorder());
     const uint32_t device = CurrentDevice();
     RecordMemoryInfo(entry.thread(), device, free, total);
     RecordProcessesOf(entry.thread(), device);

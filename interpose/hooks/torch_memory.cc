@@ -18,7 +18,8 @@ uint32_t Index(Device device) { return device.index < 0 ? 0 : static_cast<uint32
 // Out of line, so that the hook can end in a jump to the real function.
 [[gnu::noinline, gnu::hot]] void RecordBlock(void* block, int64_t bytes, size_t reserved, uint32_t device,
                                              const void* caller, const void* frame) {
-  Entry entry(Cause::kMemory);
+  // What is freed was allocated before: in a forked child that only inherits tensors nothing begins.
+  Entry entry(bytes > 0 ? Cause::kMemory : Cause::kFact);
   if (!entry) return;
   const auto address = reinterpret_cast<uint64_t>(block);
   if (bytes > 0) {

@@ -132,14 +132,18 @@ def outermost_calls(original, observe):
 
     @functools.wraps(original)
     def method(self, *arguments, **named):
-        if getattr(inside, "yes", False):
-            return original(self, *arguments, **named)
+        outermost = not getattr(inside, "yes", False)
         inside.yes = True
         try:
             result = original(self, *arguments, **named)
+        except BaseException as error:
+            # This frame is none of the application's. From Python 3.11 on a bare raise takes what is left here.
+            error.__traceback__ = error.__traceback__.tb_next
+            raise
         finally:
-            inside.yes = False
-        observe(self, *arguments, **named)
+            inside.yes = not outermost
+        if outermost:
+            observe(self, *arguments, **named)
         return result
 
     return method

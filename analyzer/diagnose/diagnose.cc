@@ -107,6 +107,7 @@ std::string EndOf(const Timeline& t) {
   if (t.exited)
     return absl::StrCat("exit ", t.exit_status, t.without_handlers ? " by _exit, without exit handlers" : "");
   if (t.life != ProcessLife::kRunning && !by.empty()) return absl::StrCat("ended", by);
+  if (!t.damage.empty() && t.life != ProcessLife::kRunning) return "not in what is left of the trace";
   switch (t.life) {
     case ProcessLife::kRunning:
       return "still running";

@@ -90,3 +90,19 @@ def test_tracebacks_show_no_frame_of_ours(dryrun, script):
     assert "OutOfMemoryError" in job.stderr
     assert "in to_empty" in job.stderr and "in _apply" in job.stderr
     assert "<oomtrace>" not in job.stderr
+
+
+PINS_AND_ENDS = """
+import ctypes
+runtime, address = ctypes.CDLL("libcudart.so.13"), ctypes.c_void_p()
+while runtime.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(256 << 20)) == 0:
+    pass
+runtime.cudaMallocHost(ctypes.byref(address), ctypes.c_size_t(1 << 20))
+raise SystemExit(1)
+"""
+
+
+def test_host_memory_that_an_error_handler_pins_is_no_sign_of_going_on(dryrun, analyze, script):
+    verdict = analyze(dryrun(script(PINS_AND_ENDS), gpu="2GiB"))
+    assert verdict.status == 3
+    assert verdict.out_of_memory["requested"] == 256 * MIB

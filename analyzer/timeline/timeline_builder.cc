@@ -38,6 +38,11 @@ bool IsSegmentKind(trace::MemoryKind kind) {
   return kind == trace::DEVICE || kind == trace::POOLED || kind == trace::PHYSICAL || kind == trace::MAPPING;
 }
 
+// What shows that a program which was refused goes on: host memory, which an error handler may well take, does not.
+bool TakesDeviceMemory(trace::MemoryKind kind) {
+  return IsSegmentKind(kind) || kind == trace::MANAGED || kind == trace::ARRAY;
+}
+
 Category CategoryOfRole(trace::TensorRole::Role role) {
   switch (role) {
     case trace::TensorRole::PARAMETER:
@@ -256,8 +261,7 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
     refused_ = event;
     return;
   }
-  last_device_allocation_ = event.time;
-  last_of_thread_[event.thread] = event.time;
+  if (TakesDeviceMemory(event.kind)) last_device_allocation_ = last_of_thread_[event.thread] = event.time;
   DeviceAllocation allocation;
   allocation.address = event.address;
   allocation.bytes = event.bytes;

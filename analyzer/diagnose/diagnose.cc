@@ -112,7 +112,7 @@ std::string EndOf(const Timeline& t) {
     case ProcessLife::kRunning:
       return "still running";
     case ProcessLife::kGone:
-      return "killed by a signal, or ended past the C library";
+      return "killed by a signal, replaced by another program (exec), or ended past the C library";
     case ProcessLife::kUnknown:
       break;
   }

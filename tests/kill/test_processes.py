@@ -198,7 +198,7 @@ elif sys.argv[1] == "kill":
         ("now", 7, "exit 7 by _exit, without exit handlers"),
         ("out of memory", 7, "exit 7 by _exit, without exit handlers"),
         ("handler", 7, "exit 7 by _exit, without exit handlers"),
-        ("kill", -9, "killed by a signal, or ended past the C library"),
+        ("kill", -9, "killed by a signal, replaced by another program (exec), or ended past the C library"),
         ("well", 0, "exit 0"),
     ],
 )

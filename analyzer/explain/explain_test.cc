@@ -10,6 +10,7 @@
 namespace oomtrace {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -67,6 +68,12 @@ TEST(Judge, OtherProcesses) {
   EXPECT_EQ(CauseOf(Torch("400.00 MiB", "24.00 GiB", "100.00 MiB", "Process 41 has 23.50 GiB memory in use. ",
                           "22.90 GiB", "30.00 MiB")),
             "full");
+  const Judgement beside = Only(Torch("400.00 MiB", "12.00 GiB", "200.00 MiB",
+                                      "Process 41 has 1.90 GiB memory in use. Including non-PyTorch memory, this "
+                                      "process has 9.60 GiB memory in use. ",
+                                      "9.10 GiB", "200.00 MiB"));
+  EXPECT_EQ(beside.cause, "full");
+  EXPECT_THAT(beside.reasons, Contains(HasSubstr("Another process holds 1.90 GiB")));
   const Judgement judgement = Only(Torch(
       "400.00 MiB", "24.00 GiB", "100.00 MiB",
       "Process 41 has 17.20 GiB memory in use. Process 42 has 6.40 GiB memory in use. ", "6.00 GiB", "30.00 MiB"));

@@ -10,7 +10,7 @@
 namespace oomtrace {
 namespace {
 
-constexpr int64_t kMiB = 1 << 20, kGiB = 1 << 30;
+constexpr int64_t kMiB = 1 << 20;
 // CUDA's context, module code, cuBLAS and cuDNN of one process: 0.13 to 2.15 GiB in messages where one process had the
 // card to itself (docs/explain.md).
 constexpr int64_t kMostContext = 2200 * kMiB;
@@ -175,13 +175,13 @@ void JudgeFigures(const Message& message, const Surroundings& around, Judgement*
     next("give batches the same shapes (bucket by length, pad): varying sizes are what cuts the cache to pieces");
     return;
   }
-  const int64_t many = message.total ? message.total->bytes / 10 : INT64_MAX;
-  if (others.bytes && others.count > 0 && others.bytes->bytes >= std::min(many, 4 * kGiB) &&
-      others.bytes->most() >= missing) {
+  const bool would_do = others.bytes && others.count > 0 && others.bytes->least() >= missing && missing > 0;
+  const std::string who =
+      others.count == 1 ? "Another process holds " : absl::StrCat(others.count, " other processes hold ");
+  if (would_do && message.total && others.bytes->bytes >= message.total->bytes / 4) {
     set("other_processes", others.guessed ? 0.7 : 0.9,
-        absl::StrCat(
-            others.count == 1 ? "Another process holds " : absl::StrCat(others.count, " other processes hold "),
-            Bytes(others.bytes->bytes), On(message), "; without it the request of ", wanted, " would have fitted"));
+        absl::StrCat(who, Bytes(others.bytes->bytes), On(message), "; without it the request of ", wanted,
+                     " would have fitted"));
     if (others.guessed) {
       reason(
           "which process is this one is told by its size: the driver names processes by the host's numbers, a "
@@ -237,6 +237,11 @@ void JudgeFigures(const Message& message, const Surroundings& around, Judgement*
       share_known ? absl::StrCat("The card is full of this process's own tensors: ", Bytes(message.allocated->bytes),
                                  On(message), "; ", wanted, " more did not fit")
                   : absl::StrCat(wanted, " did not fit", On(message)));
+  if (would_do) {
+    reason(absl::StrCat(who, Bytes(others.bytes->bytes), others.guessed ? " (told by its size)" : "",
+                        ": without it this request would have fitted"));
+    next("nvidia-smi on the host says who else is on the card");
+  }
   if (room_left) {
     reason(absl::StrCat(Bytes(message.free->bytes),
                         " counted as free: the driver does not give every free byte to one "

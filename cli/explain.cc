@@ -40,10 +40,12 @@ struct Options {
 // Nothing where it cannot be read.
 std::optional<std::string> ReadAll(const std::string& file) {
   if (file == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  std::error_code error;
+  if (std::filesystem::is_directory(file, error)) return std::nullopt;
   std::ifstream stream(file, std::ios::binary);
   if (!stream) return std::nullopt;
   std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (stream.bad() || std::filesystem::is_directory(file)) return std::nullopt;
+  if (stream.bad()) return std::nullopt;
   return text;
 }
 

@@ -198,8 +198,11 @@ std::vector<std::string> Unknowns(const Facts& facts) {
   }
   if (facts.oom && facts.steps == 0) {
     unknown.push_back(
-        "What a whole iteration needs: none had completed, so predicted peaks are estimates on the high side. "
-        "`oomtrace dryrun` with the change applied tells for certain.");
+        facts.timeline->first_training_forward == kNever
+            ? "What the run would have needed from there on: more of the model, or of the data, may have been to come, "
+              "and predicted peaks know nothing of it. `oomtrace dryrun` with the change applied tells for certain."
+            : "What a whole iteration needs: none had completed, so predicted peaks are estimates, most of them too "
+              "high. `oomtrace dryrun` with the change applied tells for certain.");
   }
   return unknown;
 }

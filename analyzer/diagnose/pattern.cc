@@ -151,7 +151,11 @@ Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
                                       Bytes(states.gradients), ") and ",
                                       states.optimizer_known ? states.optimizer_type : "an AdamW optimizer's",
                                       " state (", Bytes(states.optimizer), ") alone need ", Bytes(states.total()),
-                                      "; this process can have ", Bytes(facts.available()), "."));
+                                      "; this process can have ", Bytes(facts.available()), ".",
+                                      states.optimizer_known ? ""
+                                                             : " No optimizer was seen: it is what training with AdamW "
+                                                               "would need of what was on the card so far; to run the "
+                                                               "model only, its parameters are enough."));
   }
   AddRequest(facts, p);
   return p;

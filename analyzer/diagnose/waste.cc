@@ -94,18 +94,11 @@ bool WasteFinder::LikeItsLikes(uint32_t index, const TensorAccess* access, bool 
   return any;
 }
 
-// At a death: made before the training or the evaluation that died began, and not for good.
-bool WasteFinder::MadeAhead(const Tensor& tensor) const {
-  if (facts_.oom == nullptr || facts_.oom->time != window_.end || IsKept(tensor.category)) return false;
-  const bool outside = tensor.phase == PhaseKind::kSetUp || tensor.phase == PhaseKind::kBetweenSteps;
-  return outside && (IsTraining(facts_.oom->phase) || facts_.oom->phase == PhaseKind::kEvaluation);
-}
-
 std::optional<Wasted> WasteFinder::NotRead(uint32_t index, const TensorAccess* access) const {
   const Tensor& tensor = T(index);
   if (gpu_.last_unknown >= Begin(tensor)) return std::nullopt;
-  const bool known = Over(tensor) || WholeStepIn(Begin(tensor), End(tensor)) ||
-                     LikeItsLikes(index, access, /*unread=*/true) || MadeAhead(tensor);
+  const bool known =
+      Over(tensor) || WholeStepIn(Begin(tensor), End(tensor)) || LikeItsLikes(index, access, /*unread=*/true);
   if (!known) return std::nullopt;
   // What was filled before the window may be read by what comes after it.
   const bool unused = access == nullptr && tensor.born < window_.begin;

@@ -75,7 +75,6 @@ class WasteFinder {
   bool WholeStepIn(int64_t begin, int64_t end) const;
   // Whether its like of earlier steps were used as often as it was, and no more, or never read as it was not.
   bool LikeItsLikes(uint32_t index, const TensorAccess* access, bool unread) const;
-  bool MadeAhead(const Tensor& tensor) const;
   bool OnlyAddedTo(const Tensor& tensor, const TensorAccess& access) const;
   bool NotNeededYet(const Tensor& tensor, const TensorAccess* access) const;
   // When it could have been freed after its last use, and the statement after which nothing of the user's needs it.

@@ -111,6 +111,31 @@ TEST(Judge, WhatIsNoLackOfDeviceMemory) {
   EXPECT_THAT(Judge("ValueError: shapes do not match"), IsEmpty());
 }
 
+TEST(Judge, AppleAndTheAsynchronousAllocator) {
+  const Judgement mps = Only(
+      "RuntimeError: MPS backend out of memory (MPS allocated: 17.82 GiB, other allocations: 312.00 MiB, max allowed: "
+      "18.13 GiB). Tried to allocate 512.00 MiB on private pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable");
+  EXPECT_EQ(mps.cause, "memory_limit");
+  EXPECT_EQ(mps.message.wanted->bytes, 512 << 20);
+  EXPECT_EQ(CauseOf("torch.OutOfMemoryError: Allocation on device 0 would exceed allowed memory. (out of memory)\n"
+                    "Currently allocated     : 11.60 GiB\nRequested               : 1.00 GiB\n"
+                    "Device limit            : 11.99 GiB\nFree (according to CUDA): 0 bytes\n"
+                    "PyTorch limit (set by user-supplied memory fraction)\n"
+                    "                        : 17179869184.00 GiB"),
+            "full");
+}
+
+TEST(Judge, WordsAboutIt) {
+  EXPECT_THAT(Judge("We prevented CUDA out of memory errors by reducing the batch size"), IsEmpty());
+  EXPECT_THAT(Judge("RuntimeError: CUDA out of memory. "), SizeIs(1)) << "cut";
+  EXPECT_THAT(
+      Judge("ValueError: No available memory for the cache blocks.\nValueError: The model's max seq len (32768) is "
+            "larger than the maximum number of tokens that can be stored in KV cache (17456)."),
+      SizeIs(2));
+  EXPECT_EQ(CauseOf("[rank3]: Last error:\n[rank3]: Cuda failure 2 'out of memory'"), "beside_pytorch");
+  EXPECT_EQ(CauseOf("./run.sh: line 3: 12345 Killed   python train.py"), "host_memory");
+}
+
 TEST(Judge, WhereItWasRaised) {
   const std::string text = "  File \"/w/t.py\", line 9, in train\n    out = net(batch)\n" +
                            Torch("2.00 MiB", "12.00 GiB", "1.00 MiB", "", "11.50 GiB", "1.00 MiB");

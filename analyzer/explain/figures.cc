@@ -123,6 +123,20 @@ void FillMps(std::string_view match, std::string_view after, Message* message) {
   }
 }
 
+// Allocation on device 0 would exceed allowed memory. (out of memory)  Currently allocated : 9.60 GiB
+// Requested : 1.00 GiB  Device limit : 11.99 GiB  Free (according to CUDA): 0 bytes  PyTorch limit (set by
+// user-supplied memory fraction) : 17179869184.00 GiB
+void FillAsync(std::string_view, std::string_view after, Message* message) {
+  static const AmountPattern kAllocated(R"(Currently allocated\s*:\s*%A)"), kWanted(R"(Requested\s*:\s*%A)");
+  static const AmountPattern kTotal(R"(Device limit\s*:\s*%A)"), kFree(R"(Free \(according to CUDA\)\s*:\s*%A)");
+  static const AmountPattern kAllowed(R"(memory fraction\)\s*:\s*%A)");
+  message->allocated = kAllocated.In(after);
+  message->wanted = kWanted.In(after);
+  message->total = kTotal.In(after);
+  message->free = kFree.In(after);
+  message->allowed = kAllowed.In(after);  // 2^64 - 1, which is no amount: none
+}
+
 void FillRetry(std::string_view match, std::string_view, Message* message) {
   message->device = static_cast<int>(ExactBytes(match, 0).value_or(Amount{}).bytes);
   message->wanted = ExactBytes(match, 1);

@@ -10,7 +10,7 @@ namespace oomtrace {
 
 using Fill = void(std::string_view match, std::string_view after, Message* message);
 
-Fill FillTorch, FillMps, FillRetry, FillExact, FillAmount, FillXla, FillTensorFlow, FillCupy, FillPaddle, FillServing,
-    Nothing;
+Fill FillTorch, FillMps, FillAsync, FillRetry, FillExact, FillAmount, FillXla, FillTensorFlow, FillCupy, FillPaddle,
+    FillServing, Nothing;
 
 }  // namespace oomtrace

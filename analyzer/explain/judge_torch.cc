@@ -21,6 +21,7 @@ constexpr size_t kCandidatesShown = 4;
 constexpr char kRecord[] = "record the next run: oomtrace run -- python train.py; then oomtrace analyze";
 constexpr char kNoCard[] =
     "without a free GPU: oomtrace dryrun --gpu CARD -- python train.py (oomtrace gpus lists the cards)";
+constexpr char kMps[] = "PyTorch (MPS)";
 constexpr char kWhose[] = "whose the bytes are: no error message lists tensors, modules or lines";
 
 std::string On(const Message& message) {
@@ -236,7 +237,7 @@ void JudgeFigures(const Message& message, const Surroundings& around, Judgement*
                     : 0.5,
       share_known ? absl::StrCat("The card is full of this process's own tensors: ", Bytes(message.allocated->bytes),
                                  On(message), "; ", wanted, " more did not fit")
-                  : absl::StrCat(wanted, " did not fit", On(message)));
+                  : absl::StrCat(message.who, ": ", wanted, " did not fit", On(message)));
   if (would_do) {
     reason(absl::StrCat(who, Bytes(others.bytes->bytes), others.guessed ? " (told by its size)" : "",
                         ": without it this request would have fitted"));
@@ -271,13 +272,28 @@ void JudgeFigures(const Message& message, const Surroundings& around, Judgement*
   next(kNoCard);
 }
 
+// Apple's GPU shares the computer's memory: a limit of PyTorch's own, and other programs, are all that can refuse.
+void JudgeMps(const Message& message, Judgement* judgement) {
+  judgement->cause = "memory_limit";
+  judgement->confidence = message.allowed ? 0.9 : 0.6;
+  judgement->headline = absl::StrCat("PyTorch's limit for Apple's GPU",
+                                     message.allowed ? absl::StrCat(", ", Bytes(message.allowed->bytes), ",") : "",
+                                     " refused ", message.wanted ? Bytes(message.wanted->bytes) : "memory");
+  judgement->reasons.push_back("the GPU shares the computer's memory, and PyTorch takes a part of it at most");
+  judgement->next.push_back("a smaller batch or model; close other programs");
+  judgement->next.push_back(
+      "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 lifts the limit; the system may come to a halt, as the message says");
+  judgement->unknown.push_back(kWhose);
+}
+
 }  // namespace
 
 void SayFigures(const Message& message, Judgement* judgement) {
   const auto say = [&](const char* what, const std::optional<Amount>& amount) {
     if (amount) judgement->figures.push_back(absl::StrCat(what, ": ", About(*amount)));
   };
-  say("requested from the device", message.wanted);
+  const bool host = message.speaker == Speaker::kHost || message.on_host;
+  say(host ? "requested of the host" : "requested from the device", message.wanted);
   say("card, as CUDA sees it", message.total);
   say("free after the refusal", message.free);
   say("limit of this process", message.allowed);
@@ -298,6 +314,10 @@ void SayFigures(const Message& message, Judgement* judgement) {
 
 void JudgeTorch(const Message& message, const Surroundings& around, Judgement* judgement) {
   SayFigures(message, judgement);
+  if (message.who == kMps) {
+    JudgeMps(message, judgement);
+    return;
+  }
   JudgeFigures(message, around, judgement);
   SayTensor(message, judgement);
   if (judgement->cause == "full" || judgement->cause == "idle_cache") judgement->unknown.push_back(kWhose);

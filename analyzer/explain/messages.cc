@@ -55,7 +55,9 @@ constexpr Family kFamilies[] = {
     {Speaker::kTorch, "PyTorch (MPS)", R"(MPS backend out of memory)", FillMps, true},
     {Speaker::kTorch, "PyTorch", R"((?:\w+ out of memory\.\s+)?Tried to allocate\s+[0-9.]+\s?(?:bytes|[KMGT]i?B))",
      FillTorch, true},
-    {Speaker::kTorch, "PyTorch", R"(\b(?:CUDA|HIP|XPU|NPU|MUSA|MLU|HPU) out of memory\b)", FillTorch, true},
+    {Speaker::kTorch, "PyTorch",
+     R"((?:Error|ERROR|error):? +(?:CUDA|HIP|XPU|NPU|MUSA|MLU|HPU) out of memory\b|\b(?:CUDA|HIP|XPU|NPU|MUSA|MLU|HPU) out of memory\. )",
+     FillTorch, true},
     {Speaker::kTorchRetry, "PyTorch's allocator",
      R"(memory allocation failed with OOM on device \d+ while trying to allocate \d+ bytes \(free: \d+, total: \d+\))",
      FillRetry},
@@ -66,6 +68,10 @@ constexpr Family kFamilies[] = {
      R"((?:Out of memory while trying to allocate|Failed to allocate request for)\s+[0-9][0-9.,]*\s?(?:bytes|[KMGT]i?B))",
      FillXla},
     {Speaker::kXla, "XLA (JAX or TensorFlow)", R"(RESOURCE_EXHAUSTED:[^\n]{0,80}?[Oo]ut of memory)", Nothing},
+    {Speaker::kCuda, "TensorFlow",
+     R"(Allocator \(GPU_\d+_bfc\) ran out of memory trying to allocate [0-9.]+\s?[KMGT]iB)", FillAmount},
+    {Speaker::kTorch, "PyTorch (cudaMallocAsync)", R"(Allocation on device \d+ would exceed allowed memory)", FillAsync,
+     true},
     {Speaker::kTensorFlow, "TensorFlow", R"(OOM when allocating tensor with shape\s?\[[0-9, ]*\] and type \w+ on \S+)",
      FillTensorFlow},
     {Speaker::kCupy, "CuPy",
@@ -80,6 +86,9 @@ constexpr Family kFamilies[] = {
     {Speaker::kServing, "the serving engine",
      R"((?i)free memory on device [^(]{0,40}\([0-9./]+ GiB\) on startup is less than desired)", FillServing, true},
     {Speaker::kServing, "the serving engine",
+     R"(max seq len \(\d+\) is larger than the maximum number of tokens that can be stored in (?:the )?KV cache \(\d+\))",
+     Nothing},
+    {Speaker::kServing, "the serving engine",
      R"(No available memory for the cache blocks|larger than the maximum number of tokens that can be stored in (?:the )?KV cache|Not enough memory\. Please try to increase --mem-fraction-static|KV cache is needed, which is larger than the available KV cache memory)",
      Nothing},
     {Speaker::kLibrary, "cuBLAS", R"(CUBLAS_STATUS_ALLOC_FAILED)", Nothing},
@@ -93,8 +102,8 @@ constexpr Family kFamilies[] = {
     {Speaker::kLibrary, "cuSOLVER", R"(CUSOLVER_STATUS_ALLOC_FAILED)", Nothing},
     {Speaker::kLibrary, "cuSPARSE", R"(CUSPARSE_STATUS_(?:ALLOC_FAILED|INSUFFICIENT_RESOURCES))", Nothing},
     {Speaker::kLibrary, "cuRAND", R"(CURAND_STATUS_ALLOCATION_FAILED)", Nothing},
-    {Speaker::kLibrary, "NCCL", R"((?:NCCL WARN[^\n]{0,40}?|Last error:\s+)Cuda failure (?:\d+ )?'?out of memory)",
-     Nothing},
+    {Speaker::kLibrary, "NCCL",
+     R"((?:NCCL WARN[^\n]{0,40}?|Last error:[^\n]{0,30}?)Cuda failure (?:\d+ )?'?out of memory)", Nothing},
     {Speaker::kLibrary, "bitsandbytes", R"(Error out of memory at line \d+ in file \S{0,200}?ops\.cu)", Nothing},
     {Speaker::kDriver, "the CUDA driver",
      R"(CUDA_ERROR_OUT_OF_MEMORY|CUresult error\s+result=2\b|CUDA driver error: out of memory)", Nothing},
@@ -110,11 +119,11 @@ constexpr Family kFamilies[] = {
      R"((?:Memory cgroup out|Out) of memory: Kill(?:ed)? process \d+|oom-kill:constraint|OOMKilled|[Dd]etected \d+ oom[-_]kill event|oom_reaper)",
      Nothing},
     {Speaker::kHost, "the operating system",
-     R"(\[Errno 12\] Cannot allocate memory|(?:^|\s)MemoryError(?:$|\s|:)|terminate called after throwing an instance of 'std::bad_alloc')",
+     R"(\[WinError 1455\]|\[Errno 12\] Cannot allocate memory|(?:^|\s)MemoryError(?:$|\s|:)|terminate called after throwing an instance of 'std::bad_alloc')",
      Nothing},
     {Speaker::kHost, "the CUDA runtime", R"(cudaHostAlloc[^\n]{0,60}?out of memory)", Nothing},
     {Speaker::kSharedMemory, "PyTorch's DataLoader",
-     R"(insufficient shared memory \(shm\)|unable to (?:open|write to|mmap) (?:shared memory|file <)|No space left on device: '/dev/shm)",
+     R"(insufficient shared memory \(shm\)|workers are out of shared memory|killed by signal: Bus error|unable to (?:open|write to|mmap) (?:shared memory|file <)|No space left on device: '/dev/shm)",
      Nothing},
     {Speaker::kHost, "PyTorch's DataLoader",
      R"(DataLoader worker \(pid\(?s?\)? ?[0-9, ]+\) (?:is killed by signal: Killed|exited unexpectedly))", Nothing},
@@ -133,6 +142,8 @@ struct Compiled {
     any.Compile();
   }
 };
+
+constexpr size_t kMpsFigures = 200;  // bytes between the two sentences of Apple's message, at most
 
 struct Place {
   size_t begin = 0, end = 0;
@@ -162,6 +173,10 @@ std::vector<Place> FindPlaces(const std::string& text) {
   });
   std::vector<Place> kept;
   for (const Place& place : places) {
+    // Apple's message says what was tried in a sentence of its own.
+    const bool of_mps = !kept.empty() && kFamilies[kept.back().family].fill == FillMps &&
+                        kFamilies[place.family].fill == FillTorch && place.begin < kept.back().end + kMpsFigures;
+    if (of_mps) continue;
     if (!kept.empty() && place.begin < kept.back().end) {
       if (place.family < kept.back().family) kept.back() = place;
       continue;
@@ -177,6 +192,8 @@ bool SameFigures(const std::optional<Amount>& a, const std::optional<Amount>& b)
 
 // The same message printed again: by a logger and the traceback, by each rank's wrapper.
 bool SameMessage(const Message& a, const Message& b) {
+  if (a.speaker == Speaker::kServing && a.quote != b.quote)
+    return false;  // of a chain of its complaints each says more
   return a.speaker == b.speaker && a.who == b.who && a.device == b.device && a.shape == b.shape &&
          SameFigures(a.wanted, b.wanted) && SameFigures(a.total, b.total) && SameFigures(a.free, b.free) &&
          SameFigures(a.allocated, b.allocated);

@@ -1,5 +1,6 @@
 #include "analyzer/explain/render.h"
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/render/page.h"
@@ -68,12 +69,15 @@ std::string RenderJudgements(const std::vector<Judgement>& judgements, bool colo
   for (const Judgement& judgement : judgements) {
     if (!first) page.Blank();
     first = false;
-    page.Alert(judgement.headline);
+    std::string headline = judgement.headline;
+    if (!headline.empty()) headline[0] = absl::ascii_toupper(static_cast<unsigned char>(headline[0]));
+    page.Alert(headline);
     const std::string times = judgement.message.times > 1 ? absl::StrCat(", ", judgement.message.times, " times") : "";
     const std::string place =
         judgement.message.line > 0 ? absl::StrCat("line ", judgement.message.line, times, ", ") : std::string();
     page.Paragraph("", absl::StrCat(place, judgement.message.who, "; cause: ", judgement.cause, ", confidence ",
                                     Percent(judgement.confidence)));
+    if (judgement.figures.empty()) page.Paragraph("", absl::StrCat("It says: ", judgement.message.quote));
     page.Blank();
     List("What it says", judgement.figures, &page);
     List("Why", judgement.reasons, &page);

@@ -27,7 +27,7 @@ Surroundings ReadSurroundings(std::string_view text) {
   static const RE2 kGenerating(R"(, in (?:generate|_sample|_beam_search|_greedy_search)\b|\.generate\()");
   static const RE2 kTensor(R"(empty_strided_cuda\(\(([0-9, ]{1,200})\),\s?\([0-9, ]{0,200}\),\s?torch\.(\w{1,20})\))");
   static const RE2 kKilled(
-      R"((?m)^\s*Killed\s*$|exit(?:ed with)?(?: status| code)?:?\s+(?:137|-9)\b|signal 9 \(SIGKILL\)|\(exitcode\s?: -9\))");
+      R"((?m)^\s*Killed\s*$|: line \d+:\s+\d+ Killed\b|exit(?:ed with)?(?: status| code)?:?\s+(?:137|-9)\b|signal 9 \(SIGKILL\)|\(exitcode\s?: -9\))");
 
   Surroundings around;
   size_t start = 0;

@@ -13,6 +13,18 @@ constexpr double kCacheShare = 0.34;
 constexpr double kExpandableCacheShare = 0.05;
 // What a rescaled stream cannot know of order and size: the stream has to run in this share less, too.
 constexpr double kReplayMargin = 0.01;
+constexpr uint32_t kRefused = UINT32_MAX;  // no tensor's index
+
+// What the allocator was asked for until the death, and at last what did not fit.
+std::vector<StreamOp> UpToDeath(const Facts& facts) {
+  std::vector<StreamOp> stream;
+  for (const TimedOp& op : RecordedStream(*facts.timeline)) {
+    if (op.time > facts.moment) break;
+    stream.push_back(ToStream(*facts.timeline, op));
+  }
+  stream.push_back({kRefused, facts.refused});
+  return stream;
+}
 
 }  // namespace
 
@@ -80,14 +92,12 @@ Prediction Predictor::Training(int64_t micro_batch, bool expandable) const {
 
 Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const {
   const Timeline& t = *d_.facts.timeline;
-  constexpr uint32_t kRefused = 1u << 31;  // no tensor's index
   const auto run = [&](bool whole) {
-    std::vector<StreamOp> stream;
-    for (const TimedOp& op : RecordedStream(t)) {
-      if (op.time > d_.facts.moment) break;
-      if (whole || !left_out(t.tensors[op.tensor])) stream.push_back(ToStream(t, op));
+    std::vector<StreamOp> stream = UpToDeath(d_.facts);
+    if (!whole && refused_too) stream.pop_back();
+    if (!whole) {
+      std::erase_if(stream, [&](const StreamOp& op) { return op.block != kRefused && left_out(t.tensors[op.block]); });
     }
-    if (whole || !refused_too) stream.push_back({kRefused, d_.facts.refused});
     AllocatorConfig config = recorded_;
     config.capacity = capacity_ + modelled_idle_;
     return RunStream(stream, config, t.free_lists);
@@ -131,14 +141,7 @@ Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
 
 Prediction Predictor::UpToDeathExpandable() const {
   const Timeline& t = *d_.facts.timeline;
-  std::vector<StreamOp> stream;
-  for (const TimedOp& op : RecordedStream(t)) {
-    if (op.time > d_.facts.moment) break;
-    const Tensor& tensor = t.tensors[op.tensor];
-    stream.push_back({op.tensor, op.free ? 0 : tensor.bytes, tensor.free_list});
-  }
-  constexpr uint32_t kRefused = 1u << 31;  // no tensor's index
-  stream.push_back({kRefused, d_.facts.refused});
+  const std::vector<StreamOp> stream = UpToDeath(d_.facts);
   AllocatorConfig config = recorded_;
   config.capacity = capacity_ + modelled_idle_;
   const bool dies = !RunStream(stream, config, t.free_lists).fits;
@@ -166,15 +169,9 @@ Prediction Predictor::WithOnePrivatePool() const {
   std::vector<FreeList> lists = t.free_lists;
   const auto fresh = static_cast<uint32_t>(lists.size());
   lists.push_back({lists[merged.begin()->second].stream, ~0u});
-  constexpr uint32_t kRefused = 1u << 31;  // no tensor's index
   const auto run = [&](const std::vector<uint32_t>& list_of, uint32_t refused_in) {
-    std::vector<StreamOp> stream;
-    for (const TimedOp& op : RecordedStream(t)) {
-      if (op.time > d_.facts.moment) break;
-      const Tensor& tensor = t.tensors[op.tensor];
-      stream.push_back({op.tensor, op.free ? 0 : tensor.bytes, list_of[tensor.free_list]});
-    }
-    stream.push_back({kRefused, d_.facts.refused, refused_in});
+    std::vector<StreamOp> stream = UpToDeath(d_.facts);
+    for (StreamOp& op : stream) op.list = op.block == kRefused ? refused_in : list_of[op.list];
     AllocatorConfig config = recorded_;
     config.capacity = d_.facts.available();
     return RunStream(stream, config, lists);

@@ -38,8 +38,7 @@ that is missing or no trace, 2 a trace is damaged beyond use (1 and 2 win over 3
 
 struct Options {
   std::vector<std::string> traces;
-  std::string format = "text";
-  std::string color = "auto";
+  OutputOptions output;
 };
 
 // `worst`: 1 and 2 win over 3, 3 over 0.
@@ -62,7 +61,7 @@ std::string NameOf(const report::Report& report) {
 }
 
 void Print(const std::vector<report::Report>& reports, const Options& options) {
-  if (options.format == "json") {
+  if (options.output.format == "json") {
     std::vector<std::string> texts;
     texts.reserve(reports.size());
     for (const report::Report& report : reports) texts.push_back(RenderJson(report));
@@ -72,7 +71,7 @@ void Print(const std::vector<report::Report>& reports, const Options& options) {
     return;
   }
   TextOptions text;
-  text.color = UseColor(options.color);
+  text.color = UseColor(options.output.color);
   text.width = Columns();
   for (size_t i = 0; i < reports.size(); ++i) {
     if (i > 0) std::printf("\n");
@@ -131,14 +130,7 @@ void AddAnalyze(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("analyze", "Say why a recorded job ran out of memory");
   auto options = std::make_shared<Options>();
   command->add_option("TRACE", options->traces, "Traces to analyse (default: the newest)");
-  command->add_option("--format", options->format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))
-      ->type_name("FORMAT")
-      ->capture_default_str();
-  command->add_option("--color", options->color, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
-      ->type_name("WHEN")
-      ->capture_default_str();
+  AddOutputOptions(*command, options->output);
   command->footer(kFooter);
   command->callback([options, &invocation] {
     // What follows a "--" are traces too: names that start with a dash.

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "analyzer/explain/judge.h"
 #include "analyzer/explain/render.h"
+#include "analyzer/read/file_header.h"
 #include "cli/subcommands.h"
 #include "cli/terminal.h"
 
@@ -33,8 +34,7 @@ Exit status: 0 no such message in the text, 3 at least one, 1 wrong arguments or
 
 struct Options {
   std::string file = "-";
-  std::string format = "text";
-  std::string color = "auto";
+  OutputOptions output;
 };
 
 // Nothing where it cannot be read.
@@ -58,14 +58,14 @@ int Explain(const Options& options) {
     return kExitUsage;
   }
   const std::vector<Judgement> judgements = Judge(*text);
-  if (options.format == "json") {
+  if (options.output.format == "json") {
     std::printf("%s\n", RenderJudgementsJson(judgements).c_str());
   } else if (judgements.empty()) {
     std::printf("No out-of-memory message was found in %s.\n",
                 options.file == "-" ? "the text" : ShellQuoted({options.file}).c_str());
-    if (text->starts_with("OOMTRACE")) std::printf("It is a trace: oomtrace analyze reads it.\n");
+    if (text->starts_with(kTraceMagic)) std::printf("It is a trace: oomtrace analyze reads it.\n");
   } else {
-    std::printf("%s", RenderJudgements(judgements, UseColor(options.color), Columns()).c_str());
+    std::printf("%s", RenderJudgements(judgements, UseColor(options.output.color), Columns()).c_str());
   }
   return judgements.empty() ? kExitHealthy : kExitOutOfMemory;
 }
@@ -76,14 +76,7 @@ void AddExplain(CLI::App& app, Invocation& invocation) {
   CLI::App* command = app.add_subcommand("explain", "Say what an out-of-memory error's text tells, without a trace");
   auto options = std::make_shared<Options>();
   command->add_option("FILE", options->file, "A log or the error's text; - or nothing: stdin");
-  command->add_option("--format", options->format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}))
-      ->type_name("FORMAT")
-      ->capture_default_str();
-  command->add_option("--color", options->color, "auto, always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
-      ->type_name("WHEN")
-      ->capture_default_str();
+  AddOutputOptions(*command, options->output);
   command->footer(kFooter);
   command->callback([options, &invocation] { invocation.exit_status = Explain(*options); });
 }

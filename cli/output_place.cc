@@ -7,12 +7,14 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <string_view>
 #include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "analyzer/read/file_header.h"
 #include "analyzer/read/trace_reader.h"
 #include "analyzer/timeline/process_life.h"
 
@@ -21,15 +23,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The first bytes of every trace: docs/trace-format.md.
-constexpr char kMagic[] = "OOMTRACE";
 constexpr int kMostNames = 1000;  // tried for an older trace
 
 bool IsTrace(const fs::path& path) {
-  char start[8] = {};
+  char start[kTraceMagic.size()] = {};
   std::ifstream file(path, std::ios::binary);
   file.read(start, sizeof start);
-  return file.gcount() == sizeof start && std::memcmp(start, kMagic, sizeof start) == 0;
+  return file.gcount() == sizeof start && std::string_view(start, sizeof start) == kTraceMagic;
 }
 
 struct Older {

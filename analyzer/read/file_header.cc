@@ -11,7 +11,6 @@
 namespace oomtrace {
 namespace {
 
-constexpr std::string_view kMagic = "OOMTRACE";
 constexpr size_t kReasonOffset = 256;
 constexpr size_t kReasonSize = 256;
 
@@ -44,7 +43,7 @@ absl::Status TooShort(std::string_view file, const std::string& name) {
 absl::Status Foreign(std::string_view file, const std::string& name) {
   return absl::InvalidArgumentError(absl::StrCat(
       name, ": not an oomtrace trace: at byte 0 expected \"OOMTRACE\", found \"",
-      absl::CHexEscape(std::string(file.substr(0, kMagic.size()))), "\". Give a file that ends in .oomtrace"));
+      absl::CHexEscape(std::string(file.substr(0, kTraceMagic.size()))), "\". Give a file that ends in .oomtrace"));
 }
 
 absl::Status OtherVersion(uint32_t version, const std::string& name) {
@@ -96,7 +95,8 @@ std::string RecorderStateText(const FileHeader& header) {
 
 absl::StatusOr<FileHeader> ParseFileHeader(std::string_view file, const std::string& name, DamageLog* damage) {
   const bool short_file = file.size() < kFileHeaderSize;
-  const bool magic_holds = file.substr(0, kMagic.size()) == kMagic.substr(0, std::min(file.size(), kMagic.size()));
+  const bool magic_holds =
+      file.substr(0, kTraceMagic.size()) == kTraceMagic.substr(0, std::min(file.size(), kTraceMagic.size()));
   if (short_file) return file.empty() || magic_holds ? TooShort(file, name) : Foreign(file, name);
   const int fixed = FixedFieldsThatHold(file);
   if (!magic_holds) {

@@ -10,6 +10,7 @@
 
 namespace oomtrace {
 
+inline constexpr std::string_view kTraceMagic = "OOMTRACE";  // the first bytes
 inline constexpr uint32_t kFormatVersion = 1;
 inline constexpr uint64_t kFileHeaderSize = 4096;
 inline constexpr uint64_t kChunkSize = 65536;  // chunk header included

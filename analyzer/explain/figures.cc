@@ -11,16 +11,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "analyzer/explain/text.h"
 #include "re2/re2.h"
 
 namespace oomtrace {
 namespace {
 
 constexpr char kAmount[] = R"(([0-9][0-9.,]*) ?(bytes|[KMGT]i?B|B)\b)";
-
-bool Contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
-
-re2::StringPiece Piece(std::string_view text) { return {text.data(), text.size()}; }
 
 // The first amount that the pattern finds; %A in it stands for one.
 class AmountPattern {

@@ -111,8 +111,8 @@ void JudgeFigures(const Message& message, const Surroundings& around, Judgement*
     judgement->headline = std::move(headline);
   };
   const std::string wanted = message.wanted ? Bytes(message.wanted->bytes) : "memory";
-  const auto& next = [&](std::string text) { judgement->next.push_back(std::move(text)); };
-  const auto& reason = [&](std::string text) { judgement->reasons.push_back(std::move(text)); };
+  const auto next = [&](std::string text) { judgement->next.push_back(std::move(text)); };
+  const auto reason = [&](std::string text) { judgement->reasons.push_back(std::move(text)); };
   const std::optional<Amount> outside = Outside(message);
   const Others others = FindOthers(message);
   const int64_t missing = message.wanted && message.free ? message.wanted->bytes - message.free->bytes : 0;

@@ -6,7 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "analyzer/explain/figures.h"
-#include "analyzer/explain/quote.h"
+#include "analyzer/explain/text.h"
 #include "re2/re2.h"
 #include "re2/set.h"
 

@@ -1,15 +1,11 @@
 #include "analyzer/explain/surroundings.h"
 
 #include "absl/strings/str_cat.h"
-#include "analyzer/explain/quote.h"
+#include "analyzer/explain/text.h"
 #include "re2/re2.h"
 
 namespace oomtrace {
 namespace {
-
-bool Contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
-
-re2::StringPiece Piece(std::string_view text) { return {text.data(), text.size()}; }
 
 bool InPackages(std::string_view file) {
   return Contains(file, "site-packages") || Contains(file, "dist-packages") || Contains(file, "/lib/python") ||

@@ -1,4 +1,4 @@
-#include "analyzer/explain/quote.h"
+#include "analyzer/explain/text.h"
 
 #include "absl/strings/ascii.h"
 

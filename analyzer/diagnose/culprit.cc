@@ -17,12 +17,6 @@ namespace {
 // Of the card: a run that leaves less has hardly fitted.
 constexpr double kTightMargin = 0.05;
 
-void SetSite(const Frame& frame, report::Culprit& culprit) {
-  culprit.set_file(frame.file);
-  culprit.set_line(frame.line);
-  culprit.set_function(frame.function);
-}
-
 void SetLayout(const Layout& layout, report::Culprit& culprit) {
   culprit.mutable_shape()->Assign(layout.shape.begin(), layout.shape.end());
   culprit.set_dtype(layout.dtype);
@@ -57,6 +51,12 @@ std::string OwnerName(const Timeline& timeline, const Tensor& tensor, const std:
 }
 
 }  // namespace
+
+void SetSite(const Frame& frame, report::Culprit& culprit) {
+  culprit.set_file(frame.file);
+  culprit.set_line(frame.line);
+  culprit.set_function(frame.function);
+}
 
 void FillTensorCulprit(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit) {
   SetSite(SiteOf(timeline, tensor.stack), culprit);

@@ -19,6 +19,7 @@ Frame RefusalSite(const Facts& facts);
 // block that the allocator handed out for it.
 report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutputs& kept, const Pattern& pattern);
 
+void SetSite(const Frame& frame, report::Culprit& culprit);
 // The line, shape and holder of one tensor.
 void FillTensorCulprit(const Timeline& timeline, const Tensor& tensor, report::Culprit& culprit);
 

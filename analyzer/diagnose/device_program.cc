@@ -25,8 +25,6 @@ namespace {
 constexpr double kPoolShare = 0.5;
 // After so many allocations a program has found its course.
 constexpr int64_t kSetUpCalls = 8;
-// The driver hands out device memory in pages of this size: a remainder below it serves nobody.
-constexpr int64_t kPage = int64_t{2} << 20;
 // Below this the rounding to pages is part of the places that rounded.
 constexpr int64_t kWorthARow = int64_t{1} << 20;
 // What the context of CUDA and its libraries takes at most, before it is remarkable.
@@ -67,7 +65,7 @@ class Verdict {
                        ", exceeds what this process can have of the card, ", Bytes(Reachable()),
                        ", even with everything else given back."));
       Cause("single_allocation_exceeds_card", "one allocation is larger than all that this process can have", 0.95);
-    } else if (facts_.device.free() >= facts_.requested + kPage) {
+    } else if (facts_.device.free() >= facts_.requested + kDevicePage) {
       Set("fragmentation", 0.6);
       Say(absl::StrCat("The device had ", Bytes(facts_.device.free()), " free, more than the ", Bytes(facts_.requested),
                        " asked for: no free piece was large enough, or a limit on the process refused it."));
@@ -226,8 +224,8 @@ class Verdict {
                        Bytes(site.bytes), ": ", Rate(growth_), "."));
     }
     if (10 * (site.taken - site.bytes) >= site.bytes) {
-      Say(absl::StrCat("Of the device these take ", Bytes(site.taken), ": it gives out whole pages of ", Bytes(kPage),
-                       "."));
+      Say(absl::StrCat("Of the device these take ", Bytes(site.taken), ": it gives out whole pages of ",
+                       Bytes(kDevicePage), "."));
     }
     Helper();
     for (size_t i = 0; i < other_growths_.size() && i < 3; ++i) {

@@ -16,8 +16,6 @@
 namespace oomtrace {
 namespace {
 
-constexpr int64_t kPage = int64_t{2} << 20;
-
 // "xla::gpu::(anonymous namespace)::Executor::Allocate" → "Executor::Allocate".
 std::string Short(const std::string& function) {
   const size_t last = function.rfind("::");
@@ -69,8 +67,8 @@ bool CountsOnDevice(const Timeline& timeline, const DeviceAllocation& allocation
 
 int64_t InPages(const DeviceAllocation& allocation) {
   const bool in_pages = allocation.kind == MemoryKind::kDevice || allocation.kind == MemoryKind::kArray;
-  if (!in_pages || 2 * allocation.bytes < kPage) return allocation.bytes;
-  return (allocation.bytes + kPage - 1) / kPage * kPage;
+  if (!in_pages || 2 * allocation.bytes < kDevicePage) return allocation.bytes;
+  return (allocation.bytes + kDevicePage - 1) / kDevicePage * kDevicePage;
 }
 
 bool SiteMembers::Has(const DeviceAllocation& allocation) {

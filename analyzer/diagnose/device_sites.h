@@ -46,6 +46,9 @@ DeviceCalls CountDeviceCalls(const Timeline& timeline, int64_t moment);
 // Whether the allocation is one of the device's that this process asked for itself, contexts and code left out.
 bool CountsOnDevice(const Timeline& timeline, const DeviceAllocation& allocation);
 
+// The driver hands out device memory in pages of this size, in bytes: a remainder below it serves nobody.
+inline constexpr int64_t kDevicePage = int64_t{2} << 20;
+
 // What it takes of the device: the driver gives out pages of 2 MiB, an allocation of 1 MiB and more has pages of its
 // own, and smaller ones share.
 int64_t InPages(const DeviceAllocation& allocation);

@@ -270,25 +270,23 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   report::Report& report = d.report;
   report.set_pattern(d.pattern.name);
   report.set_confidence(d.pattern.confidence);
-  if (d.outside.decides) {
-    report::Cause* out = report.add_causes();
-    out->set_id("accumulating_allocations");
-    out->set_confidence(0.85);
-    out->set_title("one place outside PyTorch allocates again and again, and what it made before stays");
-  }
-  if (d.kv.found) {
-    report::Cause* out = report.add_causes();
-    out->set_id("kv_cache_grows");
-    out->set_confidence(d.kv.never_emptied() ? 0.95 : 0.9);
-    out->set_title(d.kv.never_emptied() ? "the cache of keys and values is not emptied between prompts"
-                                        : "the cache of keys and values grows with the sequence");
-  }
-  for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pools, d.pattern)) {
+  const auto add = [&](const Cause& cause) {
     report::Cause* out = report.add_causes();
     out->set_id(cause.id);
     out->set_confidence(cause.confidence);
     out->set_title(cause.title);
+  };
+  if (d.outside.decides) {
+    add({"accumulating_allocations",
+         "one place outside PyTorch allocates again and again, and what it made before stays", 0.85});
   }
+  if (d.kv.found) {
+    add({"kv_cache_grows",
+         d.kv.never_emptied() ? "the cache of keys and values is not emptied between prompts"
+                              : "the cache of keys and values grows with the sequence",
+         d.kv.never_emptied() ? 0.95 : 0.9});
+  }
+  for (const Cause& cause : RankCauses(d.facts, d.leak, d.kept, d.pools, d.pattern)) add(cause);
   if (d.outside.decides) {
     const DeviceSite& site = d.outside.growth.site;
     FillDeviceCulprit(timeline, site.library, site.caller, site.stack, site.bytes, report.mutable_culprit());

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "analyzer/diagnose/culprit.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/timeline/queries.h"
@@ -127,10 +128,7 @@ void FillPrivatePoolsCulprit(const Facts& facts, const PrivatePools& pools, cons
     culprit->set_holder(Container(t.tensors[pools.survivor].holder));
   if (pools.example == ~0u) return;
   const Tensor& example = t.tensors[pools.example];
-  const Frame site = SiteOf(t, PlaceOf(t, example.stack, example.forward_stack));
-  culprit->set_file(site.file);
-  culprit->set_line(site.line);
-  culprit->set_function(site.function);
+  SetSite(SiteOf(t, PlaceOf(t, example.stack, example.forward_stack)), *culprit);
   culprit->set_category(CategoryName(example.category));
 }
 

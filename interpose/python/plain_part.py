@@ -16,9 +16,9 @@ def text(value):
 def quiet(function):
     """A failure of ours is a note in the trace, never the application's."""
 
-    def guarded(*arguments):
+    def guarded(*arguments, **named):
         try:
-            return function(*arguments)
+            return function(*arguments, **named)
         except Exception as error:
             note(text(f"Python part, {function.__name__}: {type(error).__name__}: {error}"))
             return None

@@ -1,11 +1,12 @@
 # Each target does all of its own set-up, on a fresh Debian 12, Ubuntu 22.04 or 24.04. The work is in scripts/.
-.PHONY: help setup build demo test test-all matrix lint bench fuzz clean distclean
+.PHONY: help setup build demo test test-all zoo matrix lint bench fuzz clean distclean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo      train a GPT-2 on a simulated 12 GB card until it runs out of memory, and say why"
 	@echo "make test      build, C++ tests, Python tests with real PyTorch, lint (under half an hour on 2 cores)"
 	@echo "make test-all  make test, the slow matrix, the recorder under sanitizers"
+	@echo "make zoo       labelled scripts that die of memory: what the analyzer gets right (docs/zoo.md)"
 	@echo "make matrix    what the recorder sees of PyTorch 2.4.1 to 2.15.0 (downloads 5 GB the first time)"
 	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
 	@echo "make lint      clang-format, clang-tidy, ruff"
@@ -35,6 +36,11 @@ test-all:
 	@scripts/setup test
 	@scripts/build
 	@scripts/test --slow
+
+zoo:
+	@scripts/setup test
+	@scripts/build
+	@.venv/bin/python tests/zoo/run.py --proof --docs
 
 matrix:
 	@scripts/setup build

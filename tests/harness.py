@@ -62,28 +62,32 @@ def run(command, cwd=None, env=None, stdin=subprocess.DEVNULL, timeout=TIME_LIMI
 
 
 class WarmInterpreter:
-    """`oomtrace dryrun` round tests/warm.py: jobs that spare the import of PyTorch. `truth`: bytes after steps."""
+    """`oomtrace dryrun` round tests/warm.py: jobs that spare the import of PyTorch and of `modules`. `truth`: bytes
+    after steps."""
 
-    def __init__(self, folder, options=()):
+    def __init__(self, folder, options=(), modules=()):
         self.folder, self.count = folder, 0
         command = [OOMTRACE, "dryrun", "--gpu", "1GiB", *options, "-o", folder / "warm.oomtrace", "--", sys.executable]
-        command.append(Path(__file__).parent / "warm.py")
+        command += [Path(__file__).parent / "warm.py", *modules]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OOMTRACE_", "LD_PRELOAD", "PYTORCH_"))}
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, script, *arguments, capacity):
+    def run(self, script, *arguments, capacity, environment=None):
         self.count += 1
         paths = {name: str(self.folder / f"{self.count}.{name}") for name in ("stdout", "stderr", "truth")}
         request = {"script": str(script), "arguments": arguments, "capacity": capacity, **paths}
+        request["environment"] = environment or {}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
         # The first to touch the device has the name that was asked for.
         named = (self.folder / f"warm.{answer['pid']}.oomtrace", self.folder / "warm.oomtrace")
         trace = self.folder / f"{self.count}.oomtrace"
-        next(path for path in named if path.exists()).rename(trace)
+        left = next((path for path in named if path.exists()), None)
+        assert left, f"{script} left no trace:\n{Path(paths['stderr']).read_text()[-3000:]}"
+        left.rename(trace)
         job = Job(answer["status"], Path(paths["stdout"]).read_text(), Path(paths["stderr"]).read_text(), trace)
         job.truth = json.loads(Path(paths["truth"]).read_text())
         return job

@@ -1,4 +1,5 @@
-"""Runs scripts in children of one interpreter that has imported PyTorch, which takes longer than a small training.
+"""Runs scripts in children of one interpreter that has imported PyTorch, which takes longer than a small training, and
+the modules that its arguments name.
 
 Reads requests from stdin, one JSON object a line (WarmInterpreter in harness.py): forks, waits, and answers with the
 child's process id and exit status. The child runs the script as `__main__`, and at its end writes what PyTorch said was
@@ -6,6 +7,7 @@ allocated after each step of the first optimizer: the truth to compare a report 
 """
 
 import atexit
+import importlib
 import json
 import os
 import sys
@@ -53,6 +55,7 @@ def prepare(request):
     redirect(request["stderr"], 2, os.O_WRONLY | os.O_CREAT)
     script = request["script"]
     os.environ["OOMTRACE_SIM_CAPACITY"] = str(request["capacity"])
+    os.environ.update(request["environment"])
     sys.argv = [script, *request["arguments"]]
     sys.path[0] = os.path.dirname(script)
     write_truth_at_exit(request["truth"])
@@ -64,4 +67,6 @@ def prepare(request):
     return code
 
 
+for module in sys.argv[1:]:
+    importlib.import_module(module)
 exec(prepare(next_request()))

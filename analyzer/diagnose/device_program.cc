@@ -51,6 +51,8 @@ class Verdict {
   void Decide() {
     if (facts_.oom == nullptr) {
       Healthy();
+    } else if (facts_.oom->kind == MemoryKind::kContext) {
+      WithoutRoomForContext();
     } else if (facts_.requested == 0) {
       OfUnknownSize();
     } else if (OthersDecide()) {
@@ -107,7 +109,7 @@ class Verdict {
     }
     if (facts_.oom != nullptr && facts_.without_context) {
       Say(kWithoutContext);
-    } else if (facts_.oom != nullptr) {
+    } else if (facts_.oom != nullptr && facts_.oom->kind != MemoryKind::kContext) {
       Request();
     }
     OtherThreads();
@@ -327,6 +329,30 @@ class Verdict {
     return bytes;
   }
 
+  // The first call that needs a context makes it, whatever that call was for.
+  void WithoutRoomForContext() {
+    const bool others = 2 * facts_.device.other_processes() > facts_.device.total();
+    Set(others ? "other_process" : "at_start", others ? 0.9 : 0.7);
+    Say(absl::StrCat(facts_.oom->api, " makes a CUDA context, and that found no room: the device had ",
+                     Bytes(facts_.device.free()), " free."));
+    if (others) {
+      Say(absl::StrCat("Other processes hold ", Bytes(facts_.device.other_processes()), " of the card's ",
+                       Bytes(facts_.device.total()), "."));
+      Cause("other_process_memory", "other processes hold memory on this device", 0.9);
+    }
+    const int64_t contexts = ContextsMade();
+    if (contexts > 0) Say(absl::StrCat("This process had made at least ", Count(contexts, "context"), " before."));
+    d_.report.set_no_fix(
+        others ? "within this program. A context takes some hundred MiB: stop other processes, or use another card."
+               : "with certainty: how much the context needed is not known. It takes some hundred MiB.");
+  }
+
+  int64_t ContextsMade() const {
+    return std::count_if(t_.device_allocations.begin(), t_.device_allocations.end(), [&](const DeviceAllocation& made) {
+      return made.kind == MemoryKind::kContext && made.born < facts_.oom->time && made.died > facts_.oom->time;
+    });
+  }
+
   // The launch of a CUDA graph whose nodes allocate: the driver does not say how much it would have needed.
   void OfUnknownSize() {
     if (growth_.found) {
@@ -339,6 +365,8 @@ class Verdict {
 
   // "another 11.00 GiB did not fit", or what can be said where the size is not known.
   std::string DidNotFit(const char* another) const {
+    if (facts_.oom->kind == MemoryKind::kContext)
+      return absl::StrCat("the CUDA context that ", facts_.oom->api, " makes did not fit");
     return facts_.requested > 0 ? absl::StrCat(another, Bytes(facts_.requested), " did not fit")
                                 : absl::StrCat(facts_.oom->api, " needed more than was free");
   }
@@ -452,7 +480,7 @@ class Verdict {
                                                     : ""));
       return;
     }
-    if (facts_.device.context() > kLargestContext) {
+    if (facts_.device.context() - MeasuredOverhead(t_, facts_.moment) > kLargestContext) {
       Unknown(
           absl::StrCat("Who took most of the ", Bytes(facts_.device.context()),
                        " beside the recorded allocations: a context takes less, so the program took some on a way that "

@@ -154,7 +154,10 @@ std::string LibraryName(const std::string& path) {
 }
 
 std::string ThreadName(const Timeline& timeline, uint32_t thread) {
-  return thread == timeline.process.pid ? "the main thread" : absl::StrCat("thread ", thread);
+  if (thread == timeline.process.pid) return "the main thread";
+  const auto name = timeline.thread_names.find(thread);
+  return absl::StrCat("thread ", thread,
+                      name == timeline.thread_names.end() ? "" : absl::StrCat(" (", name->second, ")"));
 }
 
 std::string FunctionName(const Timeline& timeline, const std::string& library, uint64_t caller) {

@@ -85,6 +85,7 @@ void FillOutOfMemory(const Facts& facts, report::OutOfMemory& out) {
   out.set_message(oom.text);
   out.set_limit(oom.limit);
   if (!WithoutTorch(t)) out.set_phase(PhaseName(oom.phase));
+  if (oom.thread != 0) out.set_thread(ThreadName(t, oom.thread));
   out.set_step(oom.step);
   out.set_micro_batch(oom.micro_batch);
   for (const NamedRange& range : t.ranges) {
@@ -112,7 +113,8 @@ std::string EndOf(const Timeline& t) {
     case ProcessLife::kRunning:
       return "still running";
     case ProcessLife::kGone:
-      return "killed by a signal, replaced by another program (exec), or ended past the C library";
+      return "not in the trace: killed by a signal, ended past the C library, replaced by another program (exec), or "
+             "copied while it ran";
     case ProcessLife::kUnknown:
       break;
   }
@@ -166,6 +168,11 @@ std::vector<std::string> Unknowns(const Facts& facts) {
         " took through ", route.what, ": it is not seen call by call, and stands under the CUDA context."));
   }
   unknown.insert(unknown.end(), facts.notes.begin(), facts.notes.end());
+  if (facts.timeline->lost_steps > 0) {
+    unknown.push_back(absl::StrCat("The phases of ", Count(facts.timeline->lost_steps, "early step"),
+                                   ": the disk budget (OOMTRACE_BUDGET) had no room for them, so a peak of that time "
+                                   "may be named after a neighbouring phase."));
+  }
   if (MostConfidence(*facts.timeline) < 1) {
     unknown.push_back(absl::StrCat(
         "What was in ", Count(facts.timeline->dropped, "event"), " and ",
@@ -221,6 +228,10 @@ std::string Summary(const Diagnosis& d) {
                         d.leak.found && d.leak.boundaries_are_steps ? "; but memory grows step by step." : ".");
   }
   const Frame where = RefusalSite(facts);
+  if (facts.oom->kind == MemoryKind::kContext) {
+    return absl::StrCat("Out of memory ", During(PhaseName(facts.oom->phase)), " at ", ShortSite(where),
+                        ": the CUDA context that ", facts.oom->api, " makes did not fit.");
+  }
   const bool shaped = facts.oom->layout != 0 && facts.timeline->layouts[facts.oom->layout].has_shape();
   std::string tensor =
       shaped ? Shape(facts.timeline->layouts[facts.oom->layout].shape, facts.timeline->layouts[facts.oom->layout].dtype)
@@ -238,6 +249,24 @@ void AddFidelity(const Fidelity& fidelity, report::Report& report) {
   report.add_unknown(
       "What other settings of PyTorch's allocator would give: the model of it did not reproduce this run (it does not "
       "know private pools that are gone, tensors used on several streams, nor what is missing from a trace).");
+}
+
+// The process did not die of it, one of its threads did.
+void AddThreadDeath(const Facts& facts, Pattern& pattern) {
+  if (!facts.oom || facts.oom->thread_failed == kNever) return;
+  const Timeline& t = *facts.timeline;
+  pattern.evidence.insert(
+      pattern.evidence.begin(),
+      absl::StrCat("The error ended ", ThreadName(t, facts.oom->thread), "; the process ",
+                   t.exited ? absl::StrCat("went on and ended with status ", t.exit_status) : std::string("went on"),
+                   "."));
+}
+
+void AddOwnLimit(const Facts& facts, Pattern& pattern) {
+  if (!facts.oom || !facts.oom->by_allocator || !facts.refused_by_limit) return;
+  pattern.evidence.push_back(absl::StrCat("The pluggable allocator refused by itself, with ",
+                                          Bytes(facts.device.free()), " free on the device: a limit of its own, of ",
+                                          Bytes(facts.memory_limit), " or little more, or an error in it."));
 }
 
 void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
@@ -331,9 +360,14 @@ Diagnosis Diagnose(const Timeline& timeline) {
   FillOutOfMemory(d.facts, *report.mutable_out_of_memory());
   if (WithoutTorch(timeline)) {
     DiagnoseDeviceProgram(timeline, &d);
+    if (!d.facts.oom && EndMayBeLost(timeline))
+      report.set_summary(absl::StrCat("How it ended is not in the trace, which lost ", Count(timeline.dropped, "event"),
+                                      "; until there: ", report.summary()));
   } else {
     DiagnoseTraining(timeline, d);
   }
+  AddThreadDeath(d.facts, d.pattern);
+  AddOwnLimit(d.facts, d.pattern);
   report.set_confidence(std::min(report.confidence(), MostConfidence(timeline)));
   for (const std::string& sentence : d.pattern.evidence) report.add_evidence(sentence);
   if (UsesCachingAllocator(timeline)) d.fidelity = CheckFidelity(timeline);

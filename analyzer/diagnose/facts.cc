@@ -106,6 +106,11 @@ void FindMemoryLimit(Facts& facts) {
                           facts.device.tensors() + facts.device.cache() + facts.device.other() == 0;
   facts.memory_limit = facts.oom->limit;
   facts.memory_limit_known = facts.memory_limit > 0;
+  if (facts.oom->by_allocator) {
+    facts.refused_by_limit = facts.device.free() >= facts.requested;
+    if (facts.refused_by_limit) facts.memory_limit = facts.device.tensors() + facts.device.cache();
+    return;
+  }
   // PyTorch's words name the limit whichever its backend; guessing needs the allocator that we model.
   if (!facts.memory_limit_known && !facts.oom->from_caching_allocator) return;
   const int64_t reserved = facts.device.tensors() + facts.device.cache();

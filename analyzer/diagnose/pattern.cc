@@ -101,7 +101,7 @@ void AddRequest(const Facts& facts, Pattern& p) {
                                       " lay idle in private pools (of a torch.cuda.MemPool or a CUDA graph): nothing "
                                       "outside of its pool is served from that."));
   }
-  if (facts.refused_by_limit) {
+  if (facts.refused_by_limit && !facts.oom->by_allocator) {
     p.evidence.push_back(
         absl::StrCat("PyTorch may reserve ", facts.memory_limit_known ? "" : "little more than ",
                      Bytes(facts.memory_limit), " in this process (set_per_process_memory_fraction), and held ",

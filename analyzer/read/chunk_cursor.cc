@@ -37,7 +37,7 @@ bool HasBlock(uint32_t type) {
 bool IsEvent(uint32_t type) {
   return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber ||
          type == trace::Chunk::kRefusalTextFieldNumber || type == trace::Chunk::kPrivateSegmentFieldNumber ||
-         type == trace::Chunk::kFoldedCallsFieldNumber ||
+         type == trace::Chunk::kFoldedCallsFieldNumber || type == trace::Chunk::kThreadFailedFieldNumber ||
          (type >= trace::Chunk::kCollectorStateFieldNumber && type <= trace::Chunk::kNvtxRangeFieldNumber);
 }
 

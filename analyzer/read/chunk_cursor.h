@@ -25,7 +25,7 @@ class ChunkCursor {
   // Compact events are records of the long form.
   const Record& record() const { return record_; }
   const Chunk& chunk() const { return *chunk_; }
-  // That wrote the record: the chunk's first writer, or one that took the chunk over from it.
+  // That wrote the record: the chunk's first writer, or one that took the chunk over from it; 0 where it was folded.
   uint32_t thread() const { return thread_; }
 
   // What the caching allocator has reserved on the record's device, the last value that this chunk said; -1 where it

@@ -23,7 +23,8 @@ void TensorAlloc(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
                        .layout = Id(record, 5),
                        .context = Id(record, 6),
                        .device = DeviceOf(record),
-                       .reserved = cursor.reserved()});
+                       .reserved = cursor.reserved(),
+                       .thread = cursor.thread()});
 }
 
 void TensorFree(const ChunkCursor& cursor, int64_t time, EventSink* sink) {
@@ -66,7 +67,8 @@ void OutOfMemory(const Record& record, int64_t time, EventSink* sink) {
                        .allocated = Size(record, 8),
                        .reserved = Size(record, 9),
                        .device_free = Size(record, 10),
-                       .device_total = Size(record, 11)});
+                       .device_total = Size(record, 11),
+                       .thread = Id(record, 12)});
 }
 
 void TensorRole(const Record& record, int64_t time, EventSink* sink) {
@@ -155,6 +157,9 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
       return true;
     case Fields::kFoldedStepsFieldNumber:
       FoldedSteps(record, time, clock, sink);
+      return true;
+    case Fields::kThreadFailedFieldNumber:
+      sink->OnThreadFailed({time, Id(record, 2)});
       return true;
     case Fields::kExitFieldNumber:
       sink->OnExit({time, static_cast<int64_t>(static_cast<int32_t>(record.field[2]))});

@@ -19,6 +19,7 @@ struct TensorAllocEvent {
   uint32_t context = 0;
   int32_t device = 0;
   int64_t reserved = 0;  // -1: not known to this chunk
+  uint32_t thread = 0;   // 0: folded away
 };
 
 struct TensorFreeEvent {
@@ -91,6 +92,7 @@ struct OutOfMemoryEvent {
   int64_t reserved = 0;
   int64_t device_free = 0;
   int64_t device_total = 0;
+  uint32_t thread = 0;  // 0: not said
 };
 
 struct RefusalTextEvent {
@@ -131,6 +133,12 @@ struct HolderEvent {
   uint32_t path = 0;
 };
 
+// Of an out-of-memory error.
+struct ThreadFailedEvent {
+  int64_t time = 0;
+  uint32_t thread = 0;
+};
+
 struct ExitEvent {
   int64_t time = 0;
   int64_t status = 0;
@@ -166,6 +174,7 @@ class EventSink {
   virtual void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) {}
   virtual void OnHolder(const HolderEvent& event) {}
   virtual void OnFoldedSteps(const FoldedStepsEvent& event) {}
+  virtual void OnThreadFailed(const ThreadFailedEvent& event) {}
   virtual void OnExit(const ExitEvent& event) {}
   // Of a GPU timeline. Their own times are the collector's, see trace.proto.
   virtual void OnCollectorState(int64_t time, const trace::CollectorState& event) {}

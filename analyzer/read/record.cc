@@ -43,8 +43,9 @@ Meaning MeaningOf(uint32_t type) {
     case Fields::kHostCopyFieldNumber:
       return {Bit(3), 0};
     case Fields::kOutOfMemoryFieldNumber:
-      return {Bit(3) | Bit(8) | Bit(9) | Bit(10) | Bit(11), Bit(2) | Bit(4) | Bit(5) | Bit(6)};
+      return {Bit(3) | Bit(8) | Bit(9) | Bit(10) | Bit(11), Bit(2) | Bit(4) | Bit(5) | Bit(6) | Bit(12)};
     case Fields::kRefusalTextFieldNumber:
+    case Fields::kThreadFailedFieldNumber:
       return {0, Bit(2)};
     case Fields::kFoldedCallsFieldNumber:
       return {Bit(2) | Bit(3), 0};

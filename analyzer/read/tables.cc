@@ -84,6 +84,13 @@ bool ParseNote(std::string_view bytes, Tables* tables) {
   return true;
 }
 
+bool ParseThreadName(std::string_view bytes, Tables* tables) {
+  trace::ThreadName message;
+  if (!Parse(bytes, &message)) return false;
+  tables->thread_names[message.thread()] = ToUtf8(message.name());
+  return true;
+}
+
 bool ParseUnknownRoute(std::string_view bytes, Tables* tables) {
   trace::UnknownRoute message;
   if (!Parse(bytes, &message)) return false;
@@ -146,6 +153,8 @@ bool ParseRecord(uint32_t number, std::string_view bytes, Tables* tables) {
       return ParseHook(bytes, tables);
     case trace::Chunk::kNoteFieldNumber:
       return ParseNote(bytes, tables);
+    case trace::Chunk::kThreadNameFieldNumber:
+      return ParseThreadName(bytes, tables);
     case trace::Chunk::kUnknownRouteFieldNumber:
       return ParseUnknownRoute(bytes, tables);
     case trace::Chunk::kSystemFieldNumber:

@@ -35,6 +35,7 @@ struct Tables {
   std::vector<trace::Device> devices;                    // one an index, the last that was said
   std::vector<trace::Hook> hooks;
   std::vector<std::string> notes;
+  absl::flat_hash_map<uint32_t, std::string> thread_names;  // by the kernel's number, the last that was said
   std::vector<trace::UnknownRoute> unknown_routes;
   trace::System system;  // the last that was said
   trace::Process process;

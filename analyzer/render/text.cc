@@ -341,6 +341,10 @@ class Text {
       page_.Paragraph("  ", absl::StrCat("At the window's peak (", peak,
                                          ") without need, and what the peak loses without it, by replay:"));
     }
+    if (dead.steps() < r_.steps_completed()) {
+      page_.Paragraph("  ", absl::StrCat("The window holds ", dead.steps(), " of ", Count(r_.steps_completed(), "step"),
+                                         ": what the others use is not known."));
+    }
     for (int i = 0; i < std::min(dead.items_size(), kWasteShown); ++i)
       page_.Paragraph(absl::StrCat("  ", i + 1, ". "), Line(dead.items(i)));
     if (dead.items_size() > 1)

@@ -44,6 +44,12 @@ void MarkFatalRefusal(int64_t last_progress, Timeline* timeline) {
   const bool ended_well = timeline->exited && timeline->exit_status == 0;
   const bool ended_of_it = !ended_well && absl::StrContains(EndedBy(*timeline), "OutOfMemoryError");
   last.fatal = last.time >= last_progress || ended_of_it;
+  if (last.fatal) return;
+  for (OutOfMemory& refusal : timeline->out_of_memory) {
+    if (refusal.thread_failed == kNever) continue;
+    refusal.fatal = true;
+    return;
+  }
 }
 
 void SetFirstTrainingForward(Timeline* timeline) {

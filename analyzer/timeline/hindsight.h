@@ -19,7 +19,8 @@ std::string EndedBy(const Timeline& timeline);
 
 // Marks the last refusal fatal if nothing that trains or infers came after it: `last_progress` is the time of the last
 // such event. Freeing what the exception unwinds, and whatever a handler allocates outside a model, is not progress;
-// nor is what other tasks and threads still do where PyTorch's exception ended the program.
+// nor is what other tasks and threads still do where PyTorch's exception ended the program. Of a process that went on,
+// the first refusal that a thread died of is.
 void MarkFatalRefusal(int64_t last_progress, Timeline* timeline);
 
 void SetFirstTrainingForward(Timeline* timeline);

@@ -96,6 +96,7 @@ void AddFacts(const Tables& tables, Timeline* timeline) {
     timeline->unknown_routes.push_back({RouteName(route), tables.LibraryPath(route.library()), route.may_allocate()});
   }
   timeline->notes = tables.notes;
+  timeline->thread_names.insert(tables.thread_names.begin(), tables.thread_names.end());
 }
 
 }  // namespace

@@ -194,11 +194,14 @@ struct OutOfMemory {
   int64_t micro_batch = 0;
   bool fatal = false;  // no later training: the program did not survive it
   bool from_caching_allocator = true;
+  bool by_allocator = false;  // a pluggable allocator refused, and no device call of its own had been refused
   // The device call that was refused, where one was recorded.
   std::string library;
   uint64_t caller = 0;
-  uint32_t thread = 0;
+  uint32_t thread = 0;  // 0: not known
   std::string api;
+  MemoryKind kind = MemoryKind::kDevice;
+  int64_t thread_failed = kNever;  // when the thread that was refused ended of it
 };
 
 struct Role {  // what an owner said of a tensor
@@ -409,10 +412,11 @@ struct Timeline {
   std::vector<BackwardPass> backward_passes;
   std::vector<Hook> hooks;
   std::vector<UnknownRoute> unknown_routes;
-  std::vector<std::string> notes;  // the recorder's own remarks
-  int32_t device = 0;              // the device that the report is about: where memory ran out, else the fullest
-  int64_t end = 0;                 // time of the last event
-  int64_t device_total = 0;        // last cudaMemGetInfo before the moment of the report, 0: never seen
+  std::vector<std::string> notes;                // the recorder's own remarks
+  std::map<uint32_t, std::string> thread_names;  // by the kernel's number
+  int32_t device = 0;        // the device that the report is about: where memory ran out, else the fullest
+  int64_t end = 0;           // time of the last event
+  int64_t device_total = 0;  // last cudaMemGetInfo before the moment of the report, 0: never seen
   int64_t device_free = 0;
   bool exited = false;
   int64_t exit_status = 0;

@@ -103,6 +103,7 @@ class Builder : public EventSink {
   void OnGpuProcesses(int64_t time, const trace::GpuProcesses& event) override;
   void OnHolder(const HolderEvent& event) override;
   void OnFoldedSteps(const FoldedStepsEvent& event) override;
+  void OnThreadFailed(const ThreadFailedEvent& event) override;
   void OnExit(const ExitEvent& event) override;
   void OnCollectorState(int64_t time, const trace::CollectorState& event) override { gpu_.OnState(time, event); }
   void OnCollectorClock(int64_t time, const trace::CollectorClock& event) override { gpu_.OnClock(time, event); }
@@ -158,7 +159,7 @@ class Builder : public EventSink {
   std::vector<int64_t> step_ends_;  // as the fold counts them: an optimizer's, a backward's while none was seen
   bool optimizer_stepped_ = false;
   int64_t last_device_allocation_ = -1;
-  absl::flat_hash_map<uint32_t, int64_t> last_of_thread_;  // when it last allocated on a device
+  absl::flat_hash_map<uint32_t, int64_t> last_of_thread_;  // when it last allocated: tensors, from a refusal on
   std::optional<DeviceAllocEvent> refused_;                // the last device call that failed
   std::set<std::pair<uint32_t, uint64_t>> callers_;        // of device calls: library and offset
 };
@@ -181,6 +182,7 @@ void Builder::OnTensorAlloc(const TensorAllocEvent& event) { AddTensor(event, in
 
 void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& context) {
   Seen(event.time);
+  if (!timeline_.out_of_memory.empty()) last_of_thread_[event.thread] = event.time;
   Tensor tensor;
   tensor.address = event.address;
   tensor.bytes = event.bytes;
@@ -368,9 +370,11 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
   refusal.layout = interned_.Layout(event.layout);
   refusal.grad_mode = context.grad_mode;
   refusal.backward = context.backward;
+  refusal.thread = event.thread;
   refusal.forward_stack = context.forward_stack;
   refusal.buffer = context.buffer;
   refusal.from_caching_allocator = event.source == trace::OutOfMemory::TORCH_REPORT;
+  refusal.by_allocator = event.source == trace::OutOfMemory::EXCEPTION && event.bytes > 0;
   refusal.phase = machine_.OnAllocation({.time = event.time,
                                          .grad_mode = context.grad_mode,
                                          .inference_mode = context.inference_mode,
@@ -381,8 +385,9 @@ void Builder::OnOutOfMemory(const OutOfMemoryEvent& event) {
     refusal.library = tables_.LibraryPath(refused_->library);
     refusal.caller = refused_->caller;
     callers_.insert({refused_->library, refused_->caller});
-    refusal.thread = refused_->thread;
+    if (refusal.thread == 0) refusal.thread = refused_->thread;
     refusal.api = tables_.String(refused_->api);
+    refusal.kind = static_cast<MemoryKind>(refused_->kind);
   }
   timeline_.out_of_memory.push_back(std::move(refusal));
 }
@@ -470,6 +475,18 @@ void Builder::OnFoldedSteps(const FoldedStepsEvent& event) {
   state.samples.Add({event.time, event.peak, event.reserved});
   state.folded.push_back(event);
   timeline_.folded_until = std::max(timeline_.folded_until, event.end_time);
+}
+
+// Of its refusals it is the first after its last allocation: what fails while it unwinds is not the cause.
+void Builder::OnThreadFailed(const ThreadFailedEvent& event) {
+  Seen(event.time);
+  const auto last = last_of_thread_.find(event.thread);
+  const int64_t allocated = last == last_of_thread_.end() ? -1 : last->second;
+  for (OutOfMemory& refusal : timeline_.out_of_memory) {
+    if (refusal.thread != event.thread || refusal.time < allocated || refusal.thread_failed != kNever) continue;
+    refusal.thread_failed = event.time;
+    return;
+  }
 }
 
 void Builder::OnExit(const ExitEvent& event) {

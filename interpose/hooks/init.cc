@@ -5,6 +5,7 @@
 #include "interpose/hooks/nvtx.h"
 #include "interpose/hooks/real.h"
 #include "interpose/hooks/system_facts.h"
+#include "interpose/hooks/torch_pluggable.h"
 #include "interpose/hooks/unknown_routes.h"
 #include "interpose/python/py_api.h"
 #include "interpose/python/python_part.h"
@@ -45,13 +46,18 @@ void OnStart(Recorder& recorder) {
   RequestPythonPart(PythonTask::kBegin);
 }
 
+void OnExit() {
+  RecordAbandonedRequest();
+  AuditBindings();
+}
+
 __attribute__((constructor)) void Initialize() {
   // Not when they are called, which may be in a signal handler.
   FindReal(HookId::kExitNow, nullptr);
   FindReal(HookId::kExitNowC99, nullptr);
   PrepareCollector();
   Recorder::OnStart(OnStart);
-  Recorder::OnExit(AuditBindings);
+  Recorder::OnExit(OnExit);
   Recorder::Initialize();
 }
 

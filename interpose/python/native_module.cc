@@ -131,6 +131,21 @@ PyObject* WriteNote(PyObject*, PyObject* arguments) {
   return None();
 }
 
+// thread_name(native id, name)
+PyObject* WriteThreadName(PyObject*, PyObject* arguments) {
+  unsigned int thread;
+  const char* name;
+  if (!Parse(arguments, "Iy", &thread, &name)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) entry.recorder().facts().ThreadName(thread, name);
+  return None();
+}
+
+// thread_failed(): the calling thread ends of an out-of-memory error
+PyObject* WriteThreadFailed(PyObject*, PyObject*) {
+  if (Entry entry(Cause::kFact); entry) RecordThreadFailed(entry.thread());
+  return None();
+}
+
 // The calling thread's frames; nullptr where its interpreter's layout is not known.
 const FrameLayout* FramesOfCaller(RawFrame* frames, uint32_t* count) {
   const FrameLayout* layout = LayoutOfInterpreter();
@@ -240,6 +255,8 @@ PyMethodDef functions[] = {
     {"processes", WriteProcesses, kVarArgs, nullptr},
     {"versions", WriteVersions, kVarArgs, nullptr},
     {"note", WriteNote, kVarArgs, nullptr},
+    {"thread_name", WriteThreadName, kVarArgs, nullptr},
+    {"thread_failed", WriteThreadFailed, kVarArgs, nullptr},
     {"search_source", SearchSource, kVarArgs, nullptr},
     {"hooks", WriteHookStates, kVarArgs, nullptr},
     {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},

@@ -44,6 +44,7 @@ class Known:
         self.shown = {}  # id -> weak reference: roots whose paths are written, before anybody owns their tensors
         self.roots = {}  # id -> (weak reference, tensors on a device when the tree was written)
         self.optimizers = {}  # id -> [weak reference, steps, {state address: name}, its parameters are written]
+        self.threads = {threading.main_thread().native_id}  # whose names are written, or of no interest
         self.scanned = False  # the collector's objects have been searched for modules
 
 
@@ -55,7 +56,17 @@ def is_recording():
     if recorder and recorder != known.recorder:
         known.__init__(recorder)
         growth.__init__()
+    if recorder and threading.get_native_id() not in known.threads:
+        name_thread()
     return bool(recorder)
+
+
+def name_thread():
+    number = threading.get_native_id()
+    known.threads.add(number)
+    thread = threading._active.get(threading.get_ident())  # current_thread() would make one where there is none
+    if thread is not None:
+        thread_name(number, text(thread.name))
 
 
 # ---- modules ----------------------------------------------------------------------------------------------------
@@ -178,6 +189,37 @@ def hook_moves():
             known.shown[id(root)] = weakref.ref(root)
 
     torch.nn.Module._apply = outermost_calls(torch.nn.Module._apply, observe)
+
+
+# ---- threads ----------------------------------------------------------------------------------------------------
+
+
+def is_out_of_memory(error):
+    """Whether it is one, or was raised while one was handled."""
+    for _ in range(16):
+        if error is None:
+            return False
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "CUDA error: out of memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def hook_thread_ends():
+    """A thread that dies of an exception takes nobody with it: the process may end well."""
+    original = threading.excepthook
+
+    @quiet
+    def observe(failure):
+        if is_recording() and is_out_of_memory(failure.exc_value):
+            thread_failed()
+
+    @functools.wraps(original)
+    def excepthook(failure, /):
+        observe(failure)
+        original(failure)
+
+    threading.excepthook = excepthook
 
 
 # ---- optimizers -------------------------------------------------------------------------------------------------
@@ -369,6 +411,7 @@ def install():
     hook_modes()
     hook_moves()
     hook_steps()
+    hook_thread_ends()
     if "atexit" in sys.modules:
         sys.modules["atexit"].register(at_exit)
     return True

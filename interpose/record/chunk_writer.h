@@ -38,6 +38,7 @@ class ChunkWriter {
   ChunkHeader* chunk() const { return chunk_; }
   // Another thread writes from now on: a chunk that is open says so.
   void ChangeThread(uint32_t thread);
+  uint32_t thread() const { return thread_; }
 
   // Seals what was written, so that its checksum holds; the next record goes into a chunk of its own.
   void Finish();

@@ -110,6 +110,7 @@ void RecordOutOfMemory(ThreadState& thread, const Refusal& refusal, const Attrib
     proto.Uint(9, refusal.reserved);
     proto.Uint(10, refusal.device_free);
     proto.Uint(11, refusal.device_total);
+    proto.Uint(12, thread.events.thread());
   });
 }
 
@@ -165,6 +166,10 @@ void RecordHolder(ThreadState& thread, uint64_t address, uint32_t path) {
     proto.Sint(2, thread.events.BlockDelta(address));
     proto.Uint(3, path);
   });
+}
+
+void RecordThreadFailed(ThreadState& thread) {
+  Record(thread, wire::kThreadFailed, [&](ProtoWriter& proto) { proto.Uint(2, thread.events.thread()); });
 }
 
 void RecordExit(ThreadState& thread, int32_t status) {

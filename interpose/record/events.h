@@ -89,5 +89,7 @@ void RecordGpuProcesses(ThreadState& thread, uint32_t device, uint64_t used, uin
                         const GpuProcess* processes, uint32_t count);
 void RecordHolder(ThreadState& thread, uint64_t address, uint32_t path);
 void RecordExit(ThreadState& thread, int32_t status);
+// The calling thread ends of an out-of-memory error.
+void RecordThreadFailed(ThreadState& thread);
 
 }  // namespace oomtrace

@@ -250,4 +250,14 @@ void Facts::Note(std::string_view text) {
   });
 }
 
+void Facts::ThreadName(uint32_t thread, std::string_view name) {
+  name = Cut(name, 256);
+  Write(name.size() + 32, [&](ProtoWriter& proto) {
+    uint8_t* message = proto.Begin(wire::kThreadName);
+    proto.Uint(1, thread);
+    proto.Bytes(2, name.data(), name.size());
+    proto.End(message);
+  });
+}
+
 }  // namespace oomtrace

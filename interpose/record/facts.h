@@ -115,6 +115,7 @@ class Facts {
               uint32_t multiprocessors);
   void Hook(std::string_view name, std::string_view library, uint32_t state, std::string_view reason);
   void Note(std::string_view text);
+  void ThreadName(uint32_t thread, std::string_view name);
 
   // A record of another kind: `fill` gets a ProtoWriter over up to `most` bytes and writes one field of Chunk.
   template <typename Fill>

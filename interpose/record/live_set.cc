@@ -286,6 +286,7 @@ bool LiveSet::Apply(const ChunkEvent& event) {
     case wire::kPrivateSegment:
     case wire::kGpuProcesses:
     case wire::kExit:
+    case wire::kThreadFailed:
       return Keep(event);
     default:
       return true;  // holders after an error that was survived

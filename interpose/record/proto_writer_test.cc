@@ -141,6 +141,8 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"refusal_text", wire::kRefusalText},
       {"private_segment", wire::kPrivateSegment},
       {"folded_calls", wire::kFoldedCalls},
+      {"thread_failed", wire::kThreadFailed},
+      {"thread_name", wire::kThreadName},
       {"thread_change", wire::kThreadChange},
   };
   for (const auto& [name, number] : fields) {

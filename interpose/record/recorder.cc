@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -32,6 +33,19 @@ void (*start_callback)(Recorder&) = nullptr;
 void (*exit_callback)() = nullptr;
 
 uint32_t ThreadId() { return static_cast<uint32_t>(syscall(SYS_gettid)); }
+
+// As the kernel has it (pthread_setname_np), where it is not the program's own. The main thread needs none.
+void NoteOwnName(ThreadState& thread) {
+  constexpr size_t kLongest = 16;  // TASK_COMM_LEN
+  char own[kLongest] = {}, program[kLongest + 1] = {};
+  const uint32_t id = thread.events.thread();
+  if (id == static_cast<uint32_t>(getpid()) || prctl(PR_GET_NAME, own) != 0) return;
+  Text<32> path;
+  path.Add("/proc/").AddNumber(static_cast<uint64_t>(getpid())).Add("/comm");
+  const size_t size = ReadFile(path.c_str(), program, kLongest);
+  if (size > 0 && program[size - 1] == '\n') program[size - 1] = 0;
+  if (strcmp(own, program) != 0) thread.recorder->facts().ThreadName(id, own);
+}
 
 // At thread exit. Later destructors of the thread may still free device memory: they attach anew.
 void DetachThread(void* state) {
@@ -268,9 +282,11 @@ ThreadState* Recorder::Attach() {
   thread->next_free = nullptr;
   thread->busy = false;
   thread->refused_at = 0;
+  thread->request = {};
   thread->segment_asked = false;
   thread_state = thread;
   pthread_setspecific(thread_key, thread);
+  NoteOwnName(*thread);
   return thread;
 }
 

@@ -26,13 +26,22 @@ namespace oomtrace {
 
 class Recorder;
 
+// Of a pluggable allocator, which may answer by an exception: then nobody hears of it until something else is called.
+struct PluggableRequest {
+  const void* frame;  // of the hook that waits for the answer; nullptr: none does
+  uint64_t bytes;
+  uint32_t device;
+  uint32_t stack, layout, context;  // who asked
+};
+
 // What one thread needs to record. Outlives its thread: the next new thread takes it over, with its chunk.
 struct ThreadState {
   Recorder* recorder;
   ChunkWriter events;
   bool busy;  // inside the recorder: what nests (a signal handler, our own calls) is not recorded
   ThreadState* next_free;
-  bool segment_asked;   // the caching allocator is asking a pluggable one for a segment: what comes next is no tensor
+  bool segment_asked;  // the caching allocator is asking a pluggable one for a segment: what comes next is no tensor
+  PluggableRequest request;
   uint64_t refused_at;  // ns, of CLOCK_MONOTONIC_COARSE: a refusal whose exception has not been seen, 0: none
 };
 

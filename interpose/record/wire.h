@@ -46,6 +46,8 @@ inline constexpr uint32_t kNativeCallers = 45;
 inline constexpr uint32_t kRefusalText = 46;
 inline constexpr uint32_t kPrivateSegment = 53;
 inline constexpr uint32_t kFoldedCalls = 54;
+inline constexpr uint32_t kThreadFailed = 60;
+inline constexpr uint32_t kThreadName = 61;
 inline constexpr uint32_t kThreadChange = 62;
 
 // Kinds of the events in a compact run.

@@ -192,13 +192,19 @@ elif sys.argv[1] == "kill":
 """
 
 
+KILLED = (
+    "not in the trace: killed by a signal, ended past the C library, replaced by another program (exec), or copied "
+    "while it ran"
+)
+
+
 @pytest.mark.parametrize(
     ("how", "status", "ended"),
     [
         ("now", 7, "exit 7 by _exit, without exit handlers"),
         ("out of memory", 7, "exit 7 by _exit, without exit handlers"),
         ("handler", 7, "exit 7 by _exit, without exit handlers"),
-        ("kill", -9, "killed by a signal, replaced by another program (exec), or ended past the C library"),
+        ("kill", -9, KILLED),
         ("well", 0, "exit 0"),
     ],
 )

@@ -183,6 +183,29 @@ def test_a_thread_that_caught_it_did_not_die_of_it(warm, analyze, script):
     assert verdict.pattern == "healthy"
 
 
+LOADED = """
+import sys, torch
+model = torch.nn.Sequential(*[torch.nn.Linear(1024, 1024, bias=False) for _ in range(300)])
+model.requires_grad_(sys.argv[1] == "trained")
+model[0].to("cuda")  # arrives whole: no part of the move that fails
+model.to("cuda", torch.bfloat16 if sys.argv[1] == "cast" else None)
+"""
+
+
+@pytest.mark.parametrize("how", ["trained", "run only", "cast"])
+def test_what_of_a_model_had_not_arrived_is_told(warm, analyze, script, how):
+    job = warm.run(script(LOADED), how, capacity=700 * MIB)
+    assert job.status == 1, job.stderr
+    verdict = analyze(job)
+    (line,) = [line for line in verdict.evidence if "still to come" in line]
+    arrived = verdict.categories["parameter"]
+    one = (2 if how == "cast" else 4) * MIB
+    still = (300 - arrived // one) * 4 * MIB
+    assert f"{arrived / MIB:.2f} MiB of its parameters" in line
+    assert f"{still / MIB:.2f} MiB more" in line or f"{still / GIB:.2f} GiB more" in line
+    assert ("None of it requires gradients" in line) == (how != "trained")
+
+
 INHERITS = """
 import os, torch
 kept = torch.ones(1000, device="cuda")

@@ -125,6 +125,15 @@ void AddKept(const Facts& facts, const KeptOutputs& kept, Pattern& p) {
                                     kept.joining ? " It died joining them, which needs as much again." : ""));
 }
 
+// What cannot be seen on the device: how much of a model was still to come.
+void AddMove(const OutOfMemory& oom, Pattern& p) {
+  if (oom.move.left <= 0) return;
+  p.evidence.push_back(absl::StrCat("It died while a model was put on the device: ", Bytes(oom.move.arrived),
+                                    " of its parameters and buffers were there, ", Bytes(oom.move.left),
+                                    " more (in the dtype that they have now) were still to come",
+                                    oom.move.trainable == 0 ? ". None of it requires gradients." : "."));
+}
+
 Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
   const OutOfMemory& oom = *facts.oom;
   const Timeline& t = *facts.timeline;
@@ -145,6 +154,7 @@ Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
                                             "iteration had completed since then."));
   }
   AddKept(facts, kept, p);
+  AddMove(oom, p);
   const States states = CompleteStates(facts);
   if (states.total() > facts.available()) {
     p.evidence.push_back(absl::StrCat("No batch size helps: parameters (", Bytes(states.parameters), "), gradients (",

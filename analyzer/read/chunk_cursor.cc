@@ -38,6 +38,7 @@ bool IsEvent(uint32_t type) {
   return type < kFirstPermanentField || type == trace::Chunk::kFoldedStepsFieldNumber ||
          type == trace::Chunk::kRefusalTextFieldNumber || type == trace::Chunk::kPrivateSegmentFieldNumber ||
          type == trace::Chunk::kFoldedCallsFieldNumber || type == trace::Chunk::kThreadFailedFieldNumber ||
+         type == trace::Chunk::kModelMoveFieldNumber ||
          (type >= trace::Chunk::kCollectorStateFieldNumber && type <= trace::Chunk::kNvtxRangeFieldNumber);
 }
 

@@ -161,6 +161,9 @@ bool Dispatch(const ChunkCursor& cursor, int64_t time, const TickClock& clock, E
     case Fields::kThreadFailedFieldNumber:
       sink->OnThreadFailed({time, Id(record, 2)});
       return true;
+    case Fields::kModelMoveFieldNumber:
+      sink->OnModelMove({time, Size(record, 2), Size(record, 3), Size(record, 4)});
+      return true;
     case Fields::kExitFieldNumber:
       sink->OnExit({time, static_cast<int64_t>(static_cast<int32_t>(record.field[2]))});
       return true;

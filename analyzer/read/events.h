@@ -139,6 +139,14 @@ struct ThreadFailedEvent {
   uint32_t thread = 0;
 };
 
+// A module was on its way to a device when memory ran out. In bytes.
+struct ModelMoveEvent {
+  int64_t time = 0;
+  int64_t arrived = 0;
+  int64_t left = 0;
+  int64_t trainable = 0;  // of both
+};
+
 struct ExitEvent {
   int64_t time = 0;
   int64_t status = 0;
@@ -175,6 +183,7 @@ class EventSink {
   virtual void OnHolder(const HolderEvent& event) {}
   virtual void OnFoldedSteps(const FoldedStepsEvent& event) {}
   virtual void OnThreadFailed(const ThreadFailedEvent& event) {}
+  virtual void OnModelMove(const ModelMoveEvent& event) {}
   virtual void OnExit(const ExitEvent& event) {}
   // Of a GPU timeline. Their own times are the collector's, see trace.proto.
   virtual void OnCollectorState(int64_t time, const trace::CollectorState& event) {}

@@ -47,6 +47,8 @@ Meaning MeaningOf(uint32_t type) {
     case Fields::kRefusalTextFieldNumber:
     case Fields::kThreadFailedFieldNumber:
       return {0, Bit(2)};
+    case Fields::kModelMoveFieldNumber:
+      return {Bit(2) | Bit(3) | Bit(4), 0};
     case Fields::kFoldedCallsFieldNumber:
       return {Bit(2) | Bit(3), 0};
     case Fields::kPrivateSegmentFieldNumber:

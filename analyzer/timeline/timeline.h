@@ -172,6 +172,13 @@ struct Step {
   uint64_t optimizer = 0;
 };
 
+// A module that was on its way to a device when memory ran out. In bytes; what has not arrived counts in its own dtype.
+struct ModelMove {
+  int64_t arrived = 0;
+  int64_t left = 0;
+  int64_t trainable = 0;  // of both
+};
+
 struct OutOfMemory {
   int64_t time = 0;
   int64_t requested = 0;
@@ -202,6 +209,7 @@ struct OutOfMemory {
   std::string api;
   MemoryKind kind = MemoryKind::kDevice;
   int64_t thread_failed = kNever;  // when the thread that was refused ended of it
+  ModelMove move;                  // in which it was refused; empty: in none
 };
 
 struct Role {  // what an owner said of a tensor

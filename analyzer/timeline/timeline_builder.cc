@@ -104,6 +104,7 @@ class Builder : public EventSink {
   void OnHolder(const HolderEvent& event) override;
   void OnFoldedSteps(const FoldedStepsEvent& event) override;
   void OnThreadFailed(const ThreadFailedEvent& event) override;
+  void OnModelMove(const ModelMoveEvent& event) override;
   void OnExit(const ExitEvent& event) override;
   void OnCollectorState(int64_t time, const trace::CollectorState& event) override { gpu_.OnState(time, event); }
   void OnCollectorClock(int64_t time, const trace::CollectorClock& event) override { gpu_.OnClock(time, event); }
@@ -487,6 +488,13 @@ void Builder::OnThreadFailed(const ThreadFailedEvent& event) {
     refusal.thread_failed = event.time;
     return;
   }
+}
+
+// It is told when the error is handled, soon after the refusal.
+void Builder::OnModelMove(const ModelMoveEvent& event) {
+  Seen(event.time);
+  if (timeline_.out_of_memory.empty()) return;
+  timeline_.out_of_memory.back().move = {.arrived = event.arrived, .left = event.left, .trainable = event.trainable};
 }
 
 void Builder::OnExit(const ExitEvent& event) {

@@ -146,6 +146,14 @@ PyObject* WriteThreadFailed(PyObject*, PyObject*) {
   return None();
 }
 
+// model_move(arrived, left, trainable), in bytes
+PyObject* WriteModelMove(PyObject*, PyObject* arguments) {
+  unsigned long long arrived, left, trainable;
+  if (!Parse(arguments, "KKK", &arrived, &left, &trainable)) return nullptr;
+  if (Entry entry(Cause::kFact); entry) RecordModelMove(entry.thread(), arrived, left, trainable);
+  return None();
+}
+
 // The calling thread's frames; nullptr where its interpreter's layout is not known.
 const FrameLayout* FramesOfCaller(RawFrame* frames, uint32_t* count) {
   const FrameLayout* layout = LayoutOfInterpreter();
@@ -257,6 +265,7 @@ PyMethodDef functions[] = {
     {"note", WriteNote, kVarArgs, nullptr},
     {"thread_name", WriteThreadName, kVarArgs, nullptr},
     {"thread_failed", WriteThreadFailed, kVarArgs, nullptr},
+    {"model_move", WriteModelMove, kVarArgs, nullptr},
     {"search_source", SearchSource, kVarArgs, nullptr},
     {"hooks", WriteHookStates, kVarArgs, nullptr},
     {"raw_stack", RawStackOfCaller, kVarArgs, nullptr},

@@ -136,15 +136,21 @@ def write_trees_from_collector():
         write_tree(root)
 
 
-def outermost_calls(original, observe):
-    """`original`, a method of modules that calls itself for the children; `observe` hears of the calls from outside."""
+def outermost_calls(original, observe, expect=None):
+    """`original`, a method of modules that calls itself for the children; `observe` hears of the calls from outside.
+
+    `expect` hears of them before.
+    """
     inside = threading.local()
     observe = quiet(observe)
+    expect = expect and quiet(expect)
 
     @functools.wraps(original)
     def method(self, *arguments, **named):
         outermost = not getattr(inside, "yes", False)
         inside.yes = True
+        if outermost and expect:
+            expect(self)
         try:
             result = original(self, *arguments, **named)
         except BaseException as error:
@@ -180,7 +186,11 @@ def hook_moves():
     Paths only: what is moved here may be a part of a model, and its parameters have longer names.
     """
 
+    def expect(root):
+        Installed.moving = weakref.ref(root)
+
     def observe(root, *_, **__):
+        Installed.moving = None
         if not is_recording() or id(root) in known.roots:
             return
         shown = known.shown.get(id(root))
@@ -188,7 +198,25 @@ def hook_moves():
             write_paths(root)
             known.shown[id(root)] = weakref.ref(root)
 
-    torch.nn.Module._apply = outermost_calls(torch.nn.Module._apply, observe)
+    torch.nn.Module._apply = outermost_calls(torch.nn.Module._apply, observe, expect)
+
+
+@quiet
+def write_move():
+    """What has come of a module whose way to a device was not finished."""
+    root = Installed.moving and Installed.moving()
+    if root is None:
+        return
+    arrived = left = trainable = 0
+    for tensor in [*root.parameters(), *root.buffers()]:
+        size = tensor.numel() * tensor.element_size()
+        if tensor.is_cuda:
+            arrived += size
+        else:
+            left += size
+        if tensor.requires_grad:
+            trainable += size
+    model_move(arrived, left, trainable)
 
 
 # ---- threads ----------------------------------------------------------------------------------------------------
@@ -361,6 +389,7 @@ class Installed:
     stacks = False
     hooks = False
     stack_problem = ""
+    moving = None  # weak reference to the module whose tensors are being moved or cast
 
 
 def begin_stacks():
@@ -506,6 +535,7 @@ def out_of_memory():
     for index in range(torch.cuda.device_count()):
         processes(index)
     write_private_pools()
+    write_move()
     objects = gc.get_objects()
     for root in scan_for_roots(objects):
         write_tree(root)

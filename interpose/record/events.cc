@@ -172,6 +172,14 @@ void RecordThreadFailed(ThreadState& thread) {
   Record(thread, wire::kThreadFailed, [&](ProtoWriter& proto) { proto.Uint(2, thread.events.thread()); });
 }
 
+void RecordModelMove(ThreadState& thread, uint64_t arrived, uint64_t left, uint64_t trainable) {
+  Record(thread, wire::kModelMove, [&](ProtoWriter& proto) {
+    proto.Uint(2, arrived);
+    proto.Uint(3, left);
+    proto.Uint(4, trainable);
+  });
+}
+
 void RecordExit(ThreadState& thread, int32_t status) {
   Record(thread, wire::kExit, [&](ProtoWriter& proto) { proto.Int(2, status); });
 }

@@ -91,5 +91,7 @@ void RecordHolder(ThreadState& thread, uint64_t address, uint32_t path);
 void RecordExit(ThreadState& thread, int32_t status);
 // The calling thread ends of an out-of-memory error.
 void RecordThreadFailed(ThreadState& thread);
+// Of a module that was on its way to a device when memory ran out, in bytes.
+void RecordModelMove(ThreadState& thread, uint64_t arrived, uint64_t left, uint64_t trainable);
 
 }  // namespace oomtrace

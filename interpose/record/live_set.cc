@@ -287,6 +287,7 @@ bool LiveSet::Apply(const ChunkEvent& event) {
     case wire::kGpuProcesses:
     case wire::kExit:
     case wire::kThreadFailed:
+    case wire::kModelMove:
       return Keep(event);
     default:
       return true;  // holders after an error that was survived

@@ -144,6 +144,7 @@ TEST(Wire, NumbersAreThoseOfTheProto) {
       {"thread_failed", wire::kThreadFailed},
       {"thread_name", wire::kThreadName},
       {"thread_change", wire::kThreadChange},
+      {"model_move", wire::kModelMove},
   };
   for (const auto& [name, number] : fields) {
     ASSERT_NE(chunk->FindFieldByName(name), nullptr) << name;

@@ -49,6 +49,7 @@ inline constexpr uint32_t kFoldedCalls = 54;
 inline constexpr uint32_t kThreadFailed = 60;
 inline constexpr uint32_t kThreadName = 61;
 inline constexpr uint32_t kThreadChange = 62;
+inline constexpr uint32_t kModelMove = 63;
 
 // Kinds of the events in a compact run.
 enum class Compact : uint32_t {

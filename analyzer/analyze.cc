@@ -1,5 +1,6 @@
 #include "analyzer/analyze.h"
 
+#include <memory>
 #include <utility>
 
 #include "analyzer/advise/advise.h"
@@ -9,11 +10,13 @@
 
 namespace oomtrace {
 
-absl::StatusOr<report::Report> AnalyzeTrace(const std::string& path, const AnalyzeOptions&) {
-  absl::StatusOr<Timeline> timeline = ReadTimeline(path);
+absl::StatusOr<report::Report> AnalyzeTrace(const std::string& path, const AnalyzeOptions& options) {
+  const absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(path);
+  if (!reader.ok()) return reader.status();
+  absl::StatusOr<Timeline> timeline = ReadTimeline(reader->get(), {}, PartOf(options.progress, 0, 0.6));
   if (!timeline.ok()) return timeline.status();
   Attribute(&*timeline);
-  Diagnosis diagnosis = Diagnose(*timeline);
+  Diagnosis diagnosis = Diagnose(*timeline, reader->get(), PartOf(options.progress, 0.6, 1));
   Advise(diagnosis);
   return std::move(diagnosis.report);
 }

@@ -4,11 +4,14 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "analyzer/read/progress.h"
 #include "report.pb.h"
 
 namespace oomtrace {
 
-struct AnalyzeOptions {};
+struct AnalyzeOptions {
+  Progress progress;  // of the reading: what follows is short
+};
 
 // Fails with the errors of ReadTimeline: NotFound or InvalidArgument for what is no trace, DataLoss for one that is
 // damaged beyond use. A readable prefix is analysed, and the damage stands in the report.

@@ -15,6 +15,7 @@
 #include "analyzer/read/trace_reader.h"
 #include "analyzer/render/json.h"
 #include "analyzer/render/text.h"
+#include "cli/progress_bar.h"
 #include "cli/subcommands.h"
 #include "cli/terminal.h"
 #include "cli/trace_files.h"
@@ -98,6 +99,11 @@ absl::StatusOr<std::string> NewestTrace() {
   return absl::InvalidArgumentError(passed_over);
 }
 
+absl::StatusOr<report::Report> AnalyzeFile(const std::string& path) {
+  ProgressBar bar("Reading " + path);
+  return AnalyzeTrace(path, {.progress = [&](double share) { bar.Show(share); }});
+}
+
 int Analyze(Options options) {
   if (options.traces.empty()) {
     const auto newest = NewestTrace();
@@ -111,7 +117,7 @@ int Analyze(Options options) {
   int status = kExitHealthy;
   std::vector<report::Report> reports;
   for (const std::string& trace : options.traces) {
-    absl::StatusOr<report::Report> report = AnalyzeTrace(trace, AnalyzeOptions{});
+    absl::StatusOr<report::Report> report = AnalyzeFile(trace);
     if (!report.ok()) {
       PrintError(std::string(report.status().message()), "");
       status = Worse(status, ExitStatusOf(report.status()));

@@ -25,7 +25,7 @@ bool Advisor::Has(const char* cause) const {
 }
 
 bool Advisor::KnowsAllocator() const {
-  return UsesCachingAllocator(t()) && (d_.fidelity.of == 0 || d_.fidelity.Holds());
+  return UsesCachingAllocator(t()) && (d_.fidelity.of == 0 || d_.fidelity.StreamHolds());
 }
 
 bool Advisor::Worth(int64_t saving) const {

@@ -15,6 +15,7 @@
 #include "analyzer/diagnose/peaks.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/replay/fidelity.h"
 #include "analyzer/replay/replay.h"
 #include "analyzer/timeline/hindsight.h"
 #include "analyzer/timeline/queries.h"
@@ -126,6 +127,7 @@ void FillTrace(const Timeline& t, report::Trace& trace) {
   trace.set_pid(t.process.pid);
   for (const std::string& argument : t.process.arguments) trace.add_command(argument);
   trace.set_events(t.events);
+  trace.set_tensors_left_out(t.left_out);
   trace.set_dropped(t.dropped);
   trace.set_recycled_chunks(t.recycled_chunks);
   for (const std::string& damage : t.damage) trace.add_damage(damage);
@@ -241,11 +243,18 @@ std::string Summary(const Diagnosis& d) {
 }
 
 // What the allocator's model is worth here: an evidence, and an unknown where it does not hold.
-void AddFidelity(const Fidelity& fidelity, report::Report& report) {
+void AddFidelity(const Timeline& timeline, const Fidelity& fidelity, report::Report& report) {
   if (fidelity.of == 0) return;
   report.add_evidence(absl::StrCat("Replay fidelity: ", fidelity.matched, " of ", fidelity.of,
                                    " device allocations reproduced by the allocator model."));
-  if (fidelity.Holds()) return;
+  if (fidelity.StreamHolds()) return;
+  if (fidelity.Holds()) {
+    report.add_unknown(absl::StrCat("What other settings of PyTorch's allocator would give: of the ",
+                                    timeline.left_out + static_cast<int64_t>(timeline.tensors.size()),
+                                    " tensors of this long trace the short-lived ones have no record, and the others "
+                                    "alone do not reproduce the run."));
+    return;
+  }
   report.add_unknown(
       "What other settings of PyTorch's allocator would give: the model of it did not reproduce this run (it does not "
       "know private pools that are gone, tensors used on several streams, nor what is missing from a trace).");
@@ -347,7 +356,7 @@ void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
 
 }  // namespace
 
-Diagnosis Diagnose(const Timeline& timeline) {
+Diagnosis Diagnose(const Timeline& timeline, TraceReader* reader, const Progress& progress) {
   Diagnosis d;
   d.facts = GatherFacts(timeline);
   report::Report& report = d.report;
@@ -370,8 +379,8 @@ Diagnosis Diagnose(const Timeline& timeline) {
   AddOwnLimit(d.facts, d.pattern);
   report.set_confidence(std::min(report.confidence(), MostConfidence(timeline)));
   for (const std::string& sentence : d.pattern.evidence) report.add_evidence(sentence);
-  if (UsesCachingAllocator(timeline)) d.fidelity = CheckFidelity(timeline);
-  AddFidelity(d.fidelity, report);
+  if (UsesCachingAllocator(timeline)) d.fidelity = CheckFidelity(timeline, reader, progress);
+  AddFidelity(timeline, d.fidelity, report);
   for (const std::string& sentence : Unknowns(d.facts)) report.add_unknown(sentence);
   for (report::Owner& owner : FindOwners(d.facts, kOwnersReported)) *report.add_owners() = std::move(owner);
   AddDeviceOwners(timeline, d.facts, kDeviceOwnersReported, &report);
@@ -385,7 +394,7 @@ Diagnosis Diagnose(const Timeline& timeline) {
   FillPeaks(d.facts, report);
   FillGpuTime(d.facts, *report.mutable_gpu_time());
   if (!WithoutTorch(timeline)) d.dead_weight = FindDeadWeight(d.facts);
-  FillDeadWeight(d.facts, d.dead_weight, d.fidelity.Holds(), *report.mutable_dead_weight());
+  FillDeadWeight(d.facts, d.dead_weight, d.fidelity.StreamHolds(), *report.mutable_dead_weight());
   FillTrace(timeline, *report.mutable_trace());
   return d;
 }

@@ -9,7 +9,8 @@
 #include "analyzer/diagnose/outside.h"
 #include "analyzer/diagnose/pattern.h"
 #include "analyzer/diagnose/private_pools.h"
-#include "analyzer/replay/replay.h"
+#include "analyzer/read/trace_reader.h"
+#include "analyzer/replay/fidelity.h"
 
 namespace oomtrace {
 
@@ -27,6 +28,7 @@ struct Diagnosis {
   report::Report report;
 };
 
-Diagnosis Diagnose(const Timeline& timeline);
+// `reader`: of the timeline's trace, for what a long one has no records of (fidelity.h); may be null.
+Diagnosis Diagnose(const Timeline& timeline, TraceReader* reader = nullptr, const Progress& progress = {});
 
 }  // namespace oomtrace

@@ -121,7 +121,7 @@ Leak FindLeak(const Timeline& timeline, int64_t until, bool died) {
   for (auto& [stack, statement] : statements) {
     LeakGroup group;
     group.stacks.assign(statement.stacks.begin(), statement.stacks.end());
-    LeakTrend trend(timeline, std::move(statement.members), count, died);
+    LeakTrend trend(timeline, std::move(statement.members), boundaries, died);
     // Of a queue the survivors are the youngest: they do not tell since when it has grown.
     const bool found = trend.IsQueue() ? trend.FitRenewed(batch_growth, &group) || trend.FitStaying(&group)
                                        : trend.FitStaying(&group) || trend.FitRenewed(batch_growth, &group);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "analyzer/diagnose/states.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -34,8 +35,16 @@ constexpr double kRoughly = 1.1;
 
 }  // namespace
 
-LeakTrend::LeakTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries, bool died)
-    : timeline_(timeline), members_(std::move(members)), last_(boundaries - 1), died_(died) {}
+LeakTrend::LeakTrend(const Timeline& timeline, std::vector<Member> members, const std::vector<int64_t>& boundaries,
+                     bool died)
+    : timeline_(timeline),
+      members_(std::move(members)),
+      boundaries_(boundaries),
+      last_(static_cast<int64_t>(boundaries.size()) - 1),
+      partly_known_(
+          std::lower_bound(boundaries.begin(), boundaries.end(), PartlyKnownUntil(timeline, boundaries.back())) -
+          boundaries.begin()),
+      died_(died) {}
 
 // What a variable holds until it is bound again lives at one boundary, or at two.
 bool LeakTrend::IsQueue() const {
@@ -51,13 +60,13 @@ bool LeakTrend::FitStaying(LeakGroup* group) {
   Rises births(Births(), {.last = last_, .fewest = AreOwned() ? kFewestOwnedBirths : kFewestBirths, .died = died_});
   if (!births.FindTail()) return false;
   const int64_t start = births.first().boundary;
-  const bool folded = IsFolded(start);
-  BuildLevels(false, folded);
+  const bool partly_known = IsPartlyKnown(start);
+  BuildLevels(false, /*survivors_only=*/partly_known);
   const int64_t growth = LevelAt(last_) - LevelAt(start);
   // In a bounded queue as much died as was born, so that the level did not follow the births.
   if (static_cast<double>(growth) < kStays * static_cast<double>(births.added_behind_first()) || growth <= 0)
     return false;
-  if (folded && static_cast<double>(LiveGrowthSince(start)) < kStays * static_cast<double>(growth)) return false;
+  if (partly_known && static_cast<double>(LiveGrowthSince(start)) < kStays * static_cast<double>(growth)) return false;
   if (!IsNew(start) || !PickExample()) return false;
   group->growth = LeakGrowth::kStaying;
   FillTotal(births, group);
@@ -67,7 +76,7 @@ bool LeakTrend::FitStaying(LeakGroup* group) {
 bool LeakTrend::FitRenewed(const BatchGrowthSince& batch_growth, LeakGroup* group) {
   if (last_ < kFewestLastingRises || members_.size() < static_cast<size_t>(kFewestLastingRises)) return false;
   BuildLevels(true, /*survivors_only=*/false);
-  ForgetFolded();
+  ForgetPartlyKnown();
   Rises rises(LastingRises(), {.last = last_, .fewest = kFewestLastingRises, .died = died_});
   if (!rises.FindTail()) return false;
   const int64_t start = rises.first().boundary;
@@ -153,10 +162,10 @@ bool LeakTrend::PickExample() {
   return shown >= 0;
 }
 
-// What was freed in the folded part is not in the trace: levels count from its end on.
-void LeakTrend::ForgetFolded() {
-  int64_t begin = 0;
-  while (begin < last_ && IsFolded(begin)) ++begin;
+// Of what was freed in the folded part, or lived too shortly to have a record, the levels miss it: they count from
+// where all is known.
+void LeakTrend::ForgetPartlyKnown() {
+  const int64_t begin = std::min(partly_known_, last_);
   if (begin == 0 || At(begin) == nullptr) return;
   const Change level = *At(begin);
   std::erase_if(levels_, [&](const Change& other) { return other.boundary <= begin; });
@@ -203,16 +212,20 @@ int64_t LeakTrend::Asked(const Tensor& tensor) const {
   return asked < tensor.bytes && 2 * asked >= tensor.bytes ? asked : tensor.bytes;
 }
 
-// Whether the trace was folded behind this boundary: what was freed before is not in it, so that levels of then and
-// of now compare only by what has survived.
+// Whether the trace was folded behind this boundary: some steps before it may be counted only.
 bool LeakTrend::IsFolded(int64_t boundary) const {
   return boundary < static_cast<int64_t>(timeline_.steps.size()) &&
          timeline_.steps[static_cast<size_t>(boundary)].end < timeline_.folded_until;
 }
-// Of all tensors, as the fold kept it: a bounded queue has survivors of late, and is as long as before.
+
+// Of all tensors, as the steps have it: a bounded queue has survivors of late, and is as long as before.
 int64_t LeakTrend::LiveGrowthSince(int64_t boundary) const {
-  const auto last = std::min(static_cast<size_t>(last_), timeline_.steps.size() - 1);
-  return timeline_.steps[last].live_at_end - timeline_.steps[static_cast<size_t>(boundary)].live_at_end;
+  const auto live = [&](int64_t at) {
+    const auto i = static_cast<size_t>(at);
+    const bool step = i < timeline_.steps.size() && timeline_.steps[i].end == boundaries_[i];
+    return step ? timeline_.steps[i].live_at_end : TensorBytes(timeline_, timeline_.device, boundaries_[i]);
+  };
+  return live(last_) - live(boundary);
 }
 
 void LeakTrend::BuildLevels(bool asked, bool survivors_only) {

@@ -21,8 +21,8 @@ struct Member {
 
 class LeakTrend {
  public:
-  // `members`: of one statement, in order of birth.
-  LeakTrend(const Timeline& timeline, std::vector<Member> members, int64_t boundaries, bool died);
+  // `members`: of one statement, in order of birth. `boundaries`: their times; outlives this.
+  LeakTrend(const Timeline& timeline, std::vector<Member> members, const std::vector<int64_t>& boundaries, bool died);
 
   // Whether many are held for a while and let go.
   bool IsQueue() const;
@@ -41,11 +41,12 @@ class LeakTrend {
   std::vector<Change> LastingRises() const;
   bool AreOwned() const;
   bool IsFolded(int64_t boundary) const;
+  bool IsPartlyKnown(int64_t boundary) const { return boundary < partly_known_; }
   int64_t Asked(const Tensor& tensor) const;
   int64_t LiveGrowthSince(int64_t boundary) const;
   bool IsNew(int64_t boundary) const;
   bool FollowsBatch(int64_t start, double batch_growth) const;
-  void ForgetFolded();
+  void ForgetPartlyKnown();
   int64_t DeepestFall() const;
   bool PickExample();
   void FillTotal(const Rises& rises, LeakGroup* group) const;
@@ -56,7 +57,9 @@ class LeakTrend {
 
   const Timeline& timeline_;
   std::vector<Member> members_;
+  const std::vector<int64_t>& boundaries_;
   int64_t last_;
+  int64_t partly_known_;  // boundaries before which not all that was freed is on record
   bool died_;
   uint32_t example_ = 0;
   std::vector<Change> levels_;  // what lived at each boundary at which that changed

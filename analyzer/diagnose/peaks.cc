@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/timeline/queries.h"
+#include "analyzer/timeline/steps.h"
 
 namespace oomtrace {
 namespace {
@@ -44,7 +45,7 @@ std::vector<Sample> LocalMaxima(const std::vector<Sample>& samples, int64_t unti
   return maxima;
 }
 
-// The tensor whose allocation made the peak; null where the trace has lost it.
+// The tensor whose allocation made the peak; null where it has no record.
 const Tensor* BornAt(const Timeline& timeline, int64_t time) {
   auto tensor = std::lower_bound(timeline.tensors.begin(), timeline.tensors.end(), time,
                                  [](const Tensor& t, int64_t at) { return t.born < at; });
@@ -67,6 +68,11 @@ MemoryPeak PeakOf(const Facts& facts, const Sample& sample) {
     peak.place = PlaceOf(t, last->stack, last->forward_stack);
     peak.step = last->step;
     peak.micro_batch = last->micro_batch;
+  } else if (sample.birth) {
+    peak.phase = sample.phase;
+    peak.place = sample.place;
+    peak.step = StepsEndedBy(t, sample.time);
+    peak.micro_batch = MicroBatch(t, peak.step, sample.time);
   }
   return peak;
 }
@@ -148,7 +154,9 @@ std::vector<MemoryPeak> FindPeaks(const Facts& facts, size_t limit) {
     const Frame site = SiteOf(t, peak.place);
     MemoryPeak& kept = distinct[{peak.phase, site.file, site.line}];
     const int64_t times = kept.times + 1;
-    if (peak.bytes > kept.bytes) kept = peak;
+    // Of those that are equal the one whose tensors are all on record.
+    const bool tells_more = peak.bytes == kept.bytes && !TensorsAreWhole(t, kept.time) && TensorsAreWhole(t, peak.time);
+    if (peak.bytes > kept.bytes || tells_more) kept = peak;
     kept.times = times;
   }
   std::vector<MemoryPeak> peaks;

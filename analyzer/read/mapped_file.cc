@@ -73,6 +73,13 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::Release(std::string_view part) const {
+  constexpr uintptr_t kPage = 4096;  // a larger one makes the call fail, and the pages stay
+  const auto address = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t begin = address / kPage * kPage;
+  madvise(reinterpret_cast<void*>(begin), address + part.size() - begin, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (address_ != nullptr) munmap(address_, size_);
 }

@@ -19,6 +19,10 @@ class MappedFile {
 
   std::string_view bytes() const { return {static_cast<const char*>(address_), size_}; }
 
+  // The part, of bytes(), will not be read soon: its pages leave this process and come back from the file when they are
+  // read after all.
+  void Release(std::string_view part) const;
+
  private:
   MappedFile(void* address, size_t size) : address_(address), size_(size) {}
 

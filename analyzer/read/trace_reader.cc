@@ -14,16 +14,21 @@ namespace {
 // top is the earliest. Chunks are opened when the merge reaches their base, so few are open at any time.
 class ChunkMerge {
  public:
-  ChunkMerge(const std::vector<Chunk>& chunks, const SiteTable& sites, DamageLog* damage)
-      : sites_(sites), damage_(damage) {
+  // `file`: whose bytes they are, null where somebody else has them in memory.
+  ChunkMerge(const std::vector<Chunk>& chunks, const SiteTable& sites, const MappedFile* file, DamageLog* damage)
+      : sites_(sites), file_(file), damage_(damage) {
     for (const Chunk& chunk : chunks) {
       if (chunk.kind != ChunkKind::kPermanent) waiting_.push_back(&chunk);
     }
     std::stable_sort(waiting_.begin(), waiting_.end(),
                      [](const Chunk* a, const Chunk* b) { return a->base_ticks > b->base_ticks; });
+    all_ = waiting_.size();
     OpenDue();
   }
 
+  // The share of the chunks that have been opened.
+  double share() const { return all_ == 0 ? 1 : 1 - static_cast<double>(waiting_.size()) / static_cast<double>(all_); }
+  size_t waiting() const { return waiting_.size(); }
   bool done() const { return open_.empty(); }
   const ChunkCursor& top() const { return *open_.front(); }
 
@@ -33,6 +38,7 @@ class ChunkMerge {
       SinkTop();
     } else {
       std::pop_heap(open_.begin(), open_.end(), Later);
+      Close(open_.back()->chunk());
       open_.pop_back();
     }
     OpenDue();
@@ -53,6 +59,10 @@ class ChunkMerge {
     return cursor->record().ticks <= chunk.until;
   }
 
+  void Close(const Chunk& chunk) const {
+    if (file_ != nullptr) file_->Release(chunk.payload);
+  }
+
   void SinkTop() {
     for (size_t parent = 0;;) {
       size_t earliest = parent;
@@ -69,14 +79,19 @@ class ChunkMerge {
     while (!waiting_.empty() && (open_.empty() || waiting_.back()->base_ticks <= open_.front()->record().ticks)) {
       auto cursor = std::make_unique<ChunkCursor>(waiting_.back(), &sites_, damage_);
       waiting_.pop_back();
-      if (!NextThatCounts(cursor.get())) continue;
+      if (!NextThatCounts(cursor.get())) {
+        Close(cursor->chunk());
+        continue;
+      }
       open_.push_back(std::move(cursor));
       std::push_heap(open_.begin(), open_.end(), Later);
     }
   }
 
   const SiteTable& sites_;
+  const MappedFile* file_;
   DamageLog* damage_;
+  size_t all_ = 0;
   std::vector<const Chunk*> waiting_;  // the next to open at the back
   std::vector<Cursor> open_;
 };
@@ -98,7 +113,10 @@ absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::Open(const std::string
   absl::StatusOr<MappedFile> file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
   absl::StatusOr<std::unique_ptr<TraceReader>> reader = FromBytes(file->bytes(), path);
-  if (reader.ok()) (*reader)->file_ = *std::move(file);
+  if (reader.ok()) {
+    file->Release(file->bytes());
+    (*reader)->file_ = *std::move(file);
+  }
   return reader;
 }
 
@@ -121,10 +139,16 @@ absl::StatusOr<std::unique_ptr<TraceReader>> TraceReader::FromBytes(std::string_
       new TraceReader(name, *std::move(header), std::move(chunks), std::move(tables), std::move(damage)));
 }
 
-int64_t TraceReader::ReadEvents(EventSink* sink) {
+int64_t TraceReader::ReadEvents(EventSink* sink, const Progress& progress) {
   event_damage_ = DamageLog();
   int64_t events = 0, time = 0;
-  for (ChunkMerge merge(chunks_, tables_.sites, &event_damage_); !merge.done(); merge.Next()) {
+  const MappedFile* file = file_ ? &*file_ : nullptr;
+  size_t waiting = 0;
+  for (ChunkMerge merge(chunks_, tables_.sites, file, &event_damage_); !merge.done(); merge.Next()) {
+    if (progress && merge.waiting() != waiting) {
+      waiting = merge.waiting();
+      progress(merge.share());
+    }
     // Chunks whose base time is damaged may overlap wrongly; for those who listen, time never runs backwards.
     time = std::max(time, clock_.Nanoseconds(merge.top().record().ticks));
     events += Dispatch(merge.top(), time, clock_, sink);

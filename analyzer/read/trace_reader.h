@@ -2,7 +2,8 @@
 //
 // Guarantees: whatever the bytes are, it neither crashes nor hangs nor allocates more than in proportion to the file;
 // every readable record before a damaged one is handed on; what was unreadable is in damage(). Events are streamed, so
-// memory does not grow with their number. Not for use by two threads at once.
+// memory does not grow with their number; of the file those pages are held that are being read. Not for use by two
+// threads at once.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include "analyzer/read/events.h"
 #include "analyzer/read/file_header.h"
 #include "analyzer/read/mapped_file.h"
+#include "analyzer/read/progress.h"
 #include "analyzer/read/tables.h"
 
 namespace oomtrace {
@@ -41,7 +43,7 @@ class TraceReader {
   const Tables& tables() const { return tables_; }
 
   // Hands all events to `sink`, in order of time. Returns how many there were. May be called again: the same events.
-  int64_t ReadEvents(EventSink* sink);
+  int64_t ReadEvents(EventSink* sink, const Progress& progress = {});
 
   // What was unreadable. Complete after the first ReadEvents.
   std::vector<std::string> damage() const;

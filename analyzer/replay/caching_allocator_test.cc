@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "analyzer/replay/fidelity.h"
 #include "analyzer/replay/replay.h"
 
 namespace oomtrace {

@@ -1,7 +1,7 @@
 // The recorded stream of tensor allocations through the allocator model.
 //
-// A trace checks the model on itself: `Replay` must ask the device for the recorded segments in the recorded order.
-// What a change would do (another capacity, expandable segments, another micro-batch) is then a run of another
+// A trace checks the model on itself (fidelity.h): it must ask the device for the recorded segments in the recorded
+// order. What a change would do (another capacity, expandable segments, another micro-batch) is then a run of another
 // stream through the same model.
 #pragma once
 
@@ -19,7 +19,8 @@ struct StreamOp {
   uint32_t list = 0;   // index into Timeline::free_lists
 };
 
-// One request after another, as the allocator met them; device `timeline.device` only.
+// One request after another, as the allocator met them; device `timeline.device` only, and of a long trace only those
+// of the tensors that have a record.
 struct TimedOp {
   int64_t time = 0;
   uint32_t tensor = 0;  // index into Timeline::tensors
@@ -36,16 +37,9 @@ struct ReplayResult {
   int64_t peak_allocated = 0;
 };
 // `lists`: Timeline::free_lists.
+void SetPrivateLists(const std::vector<FreeList>& lists, CachingAllocator* allocator);
 ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config,
                        const std::vector<FreeList>& lists);
-
-// How far the model reproduces the trace. `of` is 0 where the trace has no segments to compare with.
-struct Fidelity {
-  int64_t matched = 0;
-  int64_t of = 0;
-  bool Holds() const { return of > 0 && matched == of; }
-};
-Fidelity CheckFidelity(const Timeline& timeline);
 
 // "native", "cudaMallocAsync", "no caching" or "pluggable"; "" for a process without PyTorch.
 const char* AllocatorName(const Timeline& timeline);

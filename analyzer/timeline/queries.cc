@@ -242,6 +242,19 @@ std::vector<size_t> LiveTensors(const Timeline& timeline, int32_t device, int64_
   return live;
 }
 
+bool TensorsAreWhole(const Timeline& timeline, int64_t time) {
+  return timeline.whole.empty() ||
+         std::any_of(timeline.whole.begin(), timeline.whole.end(),
+                     [&](const Stretch& stretch) { return stretch.begin <= time && time < stretch.end; });
+}
+
+int64_t PartlyKnownUntil(const Timeline& timeline, int64_t time) {
+  int64_t until = timeline.folded_until;
+  for (const Stretch& stretch : timeline.whole)
+    if (stretch.begin <= time) until = std::max(until, stretch.begin);
+  return until;
+}
+
 int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time) {
   int64_t bytes = 0;
   for (const size_t i : LiveTensors(timeline, device, time)) bytes += timeline.tensors[i].bytes;
@@ -380,11 +393,14 @@ DeviceUse DeviceUseAt(const Timeline& timeline, int64_t time) {
   const bool counted = refusal != nullptr && refusal->reserved > 0;
   const int64_t reserved = counted ? refusal->reserved : ReservedAt(timeline, time);
   use.tensors = TensorBytes(timeline, timeline.device, time);
-  if (refusal == nullptr && time <= timeline.folded_until) {
+  const bool folded = time <= timeline.folded_until;
+  if (refusal == nullptr && (folded || !TensorsAreWhole(timeline, time))) {
     const int64_t then = SampleAt(timeline, time).tensors;
     if (then > use.tensors) {
       use.notes.push_back(absl::StrCat("of ", then, " bytes in tensors, ", then - use.tensors,
-                                       " were freed before the trace was folded: they are booked as unknown"));
+                                       folded ? " were freed before the trace was folded: they are booked as unknown"
+                                              : " are of short-lived ones that this long trace gives no record: they "
+                                                "are booked as unknown"));
       use.tensors = then;
     }
   }
@@ -433,13 +449,14 @@ const OutOfMemory* FatalOutOfMemory(const Timeline& timeline) {
 }
 
 int64_t PeakTime(const Timeline& timeline, int64_t until) {
-  // What was folded away cannot be told apart: a later moment that is as high, within a hundredth, says more.
+  // What was folded away, or has no records, cannot be told apart: another moment that is as high, within a hundredth,
+  // says more.
   constexpr int64_t kAlike = 100;
   const Sample *highest = nullptr, *highest_known = nullptr;
   for (const Sample& sample : timeline.samples) {
     if (sample.time > until) break;
     if (highest == nullptr || sample.tensors > highest->tensors) highest = &sample;
-    if (sample.time <= timeline.folded_until) continue;
+    if (sample.time <= timeline.folded_until || !TensorsAreWhole(timeline, sample.time)) continue;
     if (highest_known == nullptr || sample.tensors > highest_known->tensors) highest_known = &sample;
   }
   if (highest == nullptr) return timeline.end;

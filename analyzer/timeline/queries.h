@@ -21,6 +21,12 @@ int64_t TensorBytes(const Timeline& timeline, int32_t device, int64_t time);
 // Of the process's environment, as far as the recorder keeps it; nothing where it was not set.
 std::optional<std::string> EnvironmentVariable(const Timeline& timeline, std::string_view name);
 
+// Whether every tensor that lived at `time` has a record: in a long trace not always.
+bool TensorsAreWhole(const Timeline& timeline, int64_t time);
+
+// Of what was freed before, not every tensor has a record: for those who look at the trend up to `time`.
+int64_t PartlyKnownUntil(const Timeline& timeline, int64_t time);
+
 // How many steps had ended by `time`.
 int64_t StepsEndedBy(const Timeline& timeline, int64_t time);
 

@@ -18,12 +18,12 @@ int64_t BackwardsEnded(const Timeline& timeline, int64_t time) {
   return count;
 }
 
+}  // namespace
+
 int64_t MicroBatch(const Timeline& timeline, int64_t step, int64_t time) {
   const int64_t begin = step == 0 ? 0 : timeline.steps[static_cast<size_t>(step) - 1].end;
   return BackwardsEnded(timeline, time) - BackwardsEnded(timeline, begin);
 }
-
-}  // namespace
 
 void StepLedger::OnMemory(int32_t device, int64_t bytes) {
   for (DeviceMemory& memory : memory_) {

@@ -60,6 +60,9 @@ class StepLedger {
   bool any_optimizer_ = false;
 };
 
+// Backward passes completed since the last step, at `time`; `step`: steps that had ended by then.
+int64_t MicroBatch(const Timeline& timeline, int64_t step, int64_t time);
+
 // Sets step and micro_batch of the tensors (at birth and death) and of the refusals of `timeline`, from its steps and
 // backward passes.
 void NumberSteps(Timeline* timeline);

@@ -117,11 +117,11 @@ struct DeviceAllocation {
   int64_t born = 0;
   int64_t died = kNever;
   int32_t device = 0;
-  std::string library;  // path of the caller
-  uint64_t caller = 0;  // offset of the return address in that file, 0: not known
-  uint32_t stack = 0;   // index into Timeline::stacks, 0: none
-  uint32_t thread = 0;  // as the kernel numbers it
-  std::string api;
+  InternedText library;  // path of the caller
+  uint64_t caller = 0;   // offset of the return address in that file, 0: not known
+  uint32_t stack = 0;    // index into Timeline::stacks, 0: none
+  uint32_t thread = 0;   // as the kernel numbers it
+  InternedText api;
   bool caching_allocator = false;  // a segment of PyTorch's allocator, or what is behind it: inside `reserved`
   MemoryKind kind = MemoryKind::kDevice;
   bool on_device = true;  // its bytes are memory of `device` that this process holds, counted here and nowhere else
@@ -152,6 +152,10 @@ struct Sample {
   int64_t time = 0;
   int64_t tensors = 0;
   int64_t reserved = 0;
+  // Of the tensor whose birth it was; of other events nothing.
+  uint32_t place = 0;  // index into Timeline::stacks, as PlaceOf has it
+  PhaseKind phase = PhaseKind::kSetUp;
+  bool birth = false;
 };
 
 // Device allocations whose events have been folded away: counted up to `until`. Those that lived then are among
@@ -380,6 +384,12 @@ struct GpuTime {
   int64_t unwatched_bytes = 0;  // the hooks', while another profiler had CUPTI
 };
 
+// A stretch of time.
+struct Stretch {
+  int64_t begin = 0;
+  int64_t end = kNever;
+};
+
 // A range that the program named itself (NVTX).
 struct NamedRange {
   std::string name;
@@ -435,6 +445,8 @@ struct Timeline {
   int64_t events = 0;
   int64_t dropped = 0;
   int64_t recycled_chunks = 0;
+  int64_t left_out = 0;          // tensors of a long trace that are not among `tensors` (selection.h)
+  std::vector<Stretch> whole;    // when all tensors are; empty: always. In between, those that lived long
   int64_t folded = 0;            // events that live on in summaries only
   int64_t folded_until = 0;      // ns: of what was freed before, only the bytes in each step are known
   FoldedCalls folded_calls;      // of `device`

@@ -26,6 +26,7 @@
 #include "analyzer/timeline/queries.h"
 #include "analyzer/timeline/refusal_text.h"
 #include "analyzer/timeline/samples.h"
+#include "analyzer/timeline/selection.h"
 #include "analyzer/timeline/steps.h"
 
 namespace oomtrace {
@@ -57,29 +58,28 @@ Category CategoryOfRole(trace::TensorRole::Role role) {
   }
 }
 
-// How many tensors a timeline will hold. A vector that grows by doubling would need three times its size at the end.
-class TensorCounter : public EventSink {
- public:
-  void OnTensorAlloc(const TensorAllocEvent& event) override { ++count_; }
-  size_t count() const { return count_; }
-
- private:
-  size_t count_ = 0;
-};
+// In a LiveSet, of a tensor that has no record of its own.
+constexpr int64_t kLeftOut = -2;
 
 class Builder : public EventSink {
  public:
   // `tensors`: how many the trace's caching allocator reports. If none, PyTorch runs without one (cudaMallocAsync, no
-  // caching): what it asks of the device are its tensors.
-  Builder(const Tables& tables, size_t tensors)
+  // caching): what it asks of the device are its tensors. `selection`: of them; outlives this.
+  Builder(const Tables& tables, size_t tensors, const Selection& selection)
       : tensors_by_device_calls_(tensors == 0),
+        selection_(selection),
         tables_(tables),
         interned_(tables, &timeline_),
         ledger_(&timeline_.device_allocations),
         machine_(timeline_.modules),
         keeps_graph_(GraphKeepingStacks(timeline_)),
         gpu_(tables) {
-    timeline_.tensors.reserve(tensors);
+    constexpr uint32_t kForward = UINT32_MAX;
+    for (uint32_t stack = 0; stack < timeline_.stacks.size(); ++stack)
+      calls_engine_.push_back(PlaceOf(timeline_, stack, kForward) == kForward);
+    // A vector that grows by doubling would need three times its size at the end.
+    timeline_.tensors.reserve(selection.all() ? tensors : selection.count());
+    timeline_.whole = selection.whole();
   }
 
   // The process ended by _exit(), which is no event.
@@ -129,14 +129,15 @@ class Builder : public EventSink {
   };
 
   DeviceState& Device(int32_t device) { return devices_[device]; }
-  void AddTensor(const TensorAllocEvent& event, const AllocationContext& context);
+  void AddTensor(const TensorAllocEvent& event, const AllocationContext& context, bool keep);
   uint8_t FreeListOf(const FreeList& list);
   void MarkSegment(uint64_t address, int32_t device);
   void AssignPrivatePools();
   void CountLostSteps(const std::vector<FoldedStepsEvent>& folded);
   void Seen(int64_t time) { timeline_.end = std::max(timeline_.end, time); }
   void Die(int64_t tensor, int64_t time, PhaseKind phase);
-  void MemoryChanged(int32_t device, int64_t time, int64_t reserved);
+  // `birth`: the tensor that was born, null: other events.
+  void MemoryChanged(int32_t device, int64_t time, int64_t reserved, const Tensor* birth = nullptr);
   int64_t TensorAt(uint64_t address, int32_t device) const;
   void RelabelEvaluations(int64_t since);
   void ChooseDevice();
@@ -145,13 +146,16 @@ class Builder : public EventSink {
   int64_t LastProgressThatTells() const;
 
   const bool tensors_by_device_calls_;
+  const Selection& selection_;
+  size_t births_ = 0;  // that the caching allocator reported
   const Tables& tables_;
   Timeline timeline_;
   Interned interned_;
   DeviceLedger ledger_;
   PhaseMachine machine_;
   StepLedger steps_;
-  std::vector<bool> keeps_graph_;  // by stack
+  std::vector<bool> keeps_graph_;   // by stack
+  std::vector<bool> calls_engine_;  // by stack: what is allocated under it is for a forward's gradient (PlaceOf)
   absl::flat_hash_map<int32_t, DeviceState> devices_;
   std::vector<int64_t> functional_backwards_;  // begins of those without a module's forward before them
   int64_t last_progress_ = -1;
@@ -166,22 +170,31 @@ class Builder : public EventSink {
 };
 
 void Builder::Die(int64_t tensor, int64_t time, PhaseKind phase) {
+  if (tensor == kLeftOut) return;
   Tensor& dead = timeline_.tensors[static_cast<size_t>(tensor)];
   dead.died = time;
   dead.died_phase = phase;
 }
 
-void Builder::MemoryChanged(int32_t device, int64_t time, int64_t reserved) {
+void Builder::MemoryChanged(int32_t device, int64_t time, int64_t reserved, const Tensor* birth) {
   DeviceState& state = Device(device);
   if (reserved >= 0) state.reserved = reserved;
   state.peak = std::max(state.peak, std::max(state.reserved, state.tensors.bytes()));
-  state.samples.Add({time, state.tensors.bytes(), state.reserved});
+  Sample sample{.time = time, .tensors = state.tensors.bytes(), .reserved = state.reserved};
+  if (birth != nullptr) {
+    sample.place = birth->forward_stack != 0 && calls_engine_[birth->stack] ? birth->forward_stack : birth->stack;
+    sample.phase = birth->phase;
+    sample.birth = true;
+  }
+  state.samples.Add(sample);
   steps_.OnMemory(device, state.tensors.bytes());
 }
 
-void Builder::OnTensorAlloc(const TensorAllocEvent& event) { AddTensor(event, interned_.Context(event.context)); }
+void Builder::OnTensorAlloc(const TensorAllocEvent& event) {
+  AddTensor(event, interned_.Context(event.context), selection_.Keeps(births_++));
+}
 
-void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& context) {
+void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& context, bool keep) {
   Seen(event.time);
   if (!timeline_.out_of_memory.empty()) last_of_thread_[event.thread] = event.time;
   Tensor tensor;
@@ -197,7 +210,7 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
   tensor.inference_mode = context.inference_mode;
   tensor.backward = context.backward;
   tensor.free_list = FreeListOf({.stream = context.stream, .pool = 0});
-  if (tensor.layout == 0) tensor.name = context.buffer;
+  if (keep && tensor.layout == 0) tensor.name = context.buffer;
   const uint64_t root = timeline_.stacks[tensor.stack].root_module;
   tensor.phase = machine_.OnAllocation({.time = event.time,
                                         .grad_mode = context.grad_mode,
@@ -206,17 +219,22 @@ void Builder::AddTensor(const TensorAllocEvent& event, const AllocationContext& 
                                         .root_module = root,
                                         .keeps_graph = keeps_graph_[tensor.stack]});
   if (root != 0 || context.backward) last_progress_ = event.time;
-  const auto index = static_cast<int64_t>(timeline_.tensors.size());
-  timeline_.tensors.push_back(tensor);
+  const int64_t index = keep ? static_cast<int64_t>(timeline_.tensors.size()) : kLeftOut;
+  if (keep) {
+    timeline_.tensors.push_back(tensor);
+  } else {
+    ++timeline_.left_out;
+  }
   for (const int64_t gone : Device(event.device).tensors.Add(event.address, event.bytes, index)) {
     ++timeline_.replaced_tensors;
-    Die(gone, event.time, timeline_.tensors.back().phase);
+    Die(gone, event.time, tensor.phase);
   }
-  if (tensors_by_device_calls_) return MemoryChanged(event.device, event.time, event.reserved);
+  if (tensors_by_device_calls_) return MemoryChanged(event.device, event.time, event.reserved, &tensor);
   MarkSegment(event.address, event.device);
   // The caching allocator has reserved what it hands out; who says nothing is another (proto/trace.proto).
   timeline_.pluggable = timeline_.pluggable || event.reserved == 0;
-  MemoryChanged(event.device, event.time, timeline_.pluggable ? Device(event.device).segments : event.reserved);
+  MemoryChanged(event.device, event.time, timeline_.pluggable ? Device(event.device).segments : event.reserved,
+                &tensor);
 }
 
 // Streams are few: PyTorch hands out 32 of each priority, and then the same again.
@@ -246,11 +264,11 @@ void Builder::OnTensorFree(const TensorFreeEvent& event) {
   int32_t device = event.device;
   int64_t tensor = Device(device).tensors.Remove(event.address);
   // A pluggable allocator is not told of which device it takes memory back.
-  for (auto other = devices_.begin(); tensor < 0 && timeline_.pluggable && other != devices_.end(); ++other) {
+  for (auto other = devices_.begin(); tensor == -1 && timeline_.pluggable && other != devices_.end(); ++other) {
     tensor = other->second.tensors.Remove(event.address);
-    if (tensor >= 0) device = other->first;
+    if (tensor != -1) device = other->first;
   }
-  if (tensor < 0) {
+  if (tensor == -1) {
     ++timeline_.unknown_frees;
   } else {
     Die(tensor, event.time, machine_.phase());
@@ -289,7 +307,7 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
                .context = event.context,
                .device = event.device,
                .reserved = Device(event.device).tensors.bytes() + event.bytes},
-              context);
+              context, /*keep=*/true);
   }
   const bool may_hold_tensors = !allocation.caching_allocator && IsSegmentKind(event.kind);
   const size_t index = timeline_.device_allocations.size();
@@ -347,7 +365,7 @@ void Builder::OnPhase(const PhaseEvent& event) {
 
 int64_t Builder::TensorAt(uint64_t address, int32_t device) const {
   const auto state = devices_.find(device);
-  return state == devices_.end() ? -1 : state->second.tensors.Find(address);
+  return state == devices_.end() ? -1 : std::max<int64_t>(-1, state->second.tensors.Find(address));
 }
 
 void Builder::OnHostCopy(const HostCopyEvent& event) {
@@ -473,7 +491,7 @@ void Builder::OnFoldedSteps(const FoldedStepsEvent& event) {
   Seen(event.time);
   DeviceState& state = Device(event.device);
   state.peak = std::max(state.peak, std::max(event.reserved, event.peak));
-  state.samples.Add({event.time, event.peak, event.reserved});
+  state.samples.Add({.time = event.time, .tensors = event.peak, .reserved = event.reserved});
   state.folded.push_back(event);
   timeline_.folded_until = std::max(timeline_.folded_until, event.end_time);
 }
@@ -631,11 +649,13 @@ Timeline Builder::Finish() {
 
 }  // namespace
 
-Timeline BuildTimeline(TraceReader* reader) {
-  TensorCounter counter;
-  reader->ReadEvents(&counter);
-  Builder builder(reader->tables(), counter.count());
-  const int64_t events = reader->ReadEvents(&builder);
+Timeline BuildTimeline(TraceReader* reader, const SelectionLimits& limits, const Progress& progress) {
+  LifeSurvey survey;
+  reader->ReadEvents(&survey, PartOf(progress, 0, 0.5));
+  const size_t tensors = survey.tensors();
+  const Selection selection = survey.Select(limits);
+  Builder builder(reader->tables(), tensors, selection);
+  const int64_t events = reader->ReadEvents(&builder, PartOf(progress, 0.5, 1));
   const FileHeader& header = reader->header();
   if (header.exit_ticks != 0) builder.EndWithoutHandlers(header.exit_status);
   Timeline timeline = builder.Finish();
@@ -654,15 +674,20 @@ Timeline BuildTimeline(TraceReader* reader) {
   return timeline;
 }
 
-absl::StatusOr<Timeline> ReadTimeline(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(path);
-  if (!reader.ok()) return reader.status();
-  Timeline timeline = BuildTimeline(reader->get());
+absl::StatusOr<Timeline> ReadTimeline(TraceReader* reader, const SelectionLimits& limits, const Progress& progress) {
+  Timeline timeline = BuildTimeline(reader, limits, progress);
   if (timeline.events == 0 && !timeline.damage.empty()) {
-    return absl::DataLossError(absl::StrCat(path, ": no event of it can be read: ", timeline.damage.front(),
+    return absl::DataLossError(absl::StrCat(reader->name(), ": no event of it can be read: ", timeline.damage.front(),
                                             ". Copy the trace again, or record again"));
   }
   return timeline;
+}
+
+absl::StatusOr<Timeline> ReadTimeline(const std::string& path, const SelectionLimits& limits,
+                                      const Progress& progress) {
+  absl::StatusOr<std::unique_ptr<TraceReader>> reader = TraceReader::Open(path);
+  if (!reader.ok()) return reader.status();
+  return ReadTimeline(reader->get(), limits, progress);
 }
 
 }  // namespace oomtrace

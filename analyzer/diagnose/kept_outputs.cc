@@ -1,6 +1,7 @@
 #include "analyzer/diagnose/kept_outputs.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -8,6 +9,7 @@
 
 #include "analyzer/diagnose/states.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -102,7 +104,9 @@ KeptOutputs FindKeptOutputs(const Facts& facts) {
   if (!facts.oom || facts.oom->phase != PhaseKind::kEvaluation) return kept;
   const Timeline& t = *facts.timeline;
   const int64_t begin = BeginOfEvaluation(facts);
-  const std::vector<int64_t> batches = Batches(t, begin, facts.moment);
+  // Of batches before, only what they kept may be on record.
+  const int64_t known = std::max(begin, PartlyKnownUntil(t, facts.moment));
+  const std::vector<int64_t> batches = Batches(t, known, facts.moment);
   std::map<std::pair<uint32_t, size_t>, std::vector<uint32_t>> groups;
   int64_t beside_states = facts.refused;
   for (const uint32_t i : facts.live) {
@@ -113,18 +117,22 @@ KeptOutputs FindKeptOutputs(const Facts& facts) {
   }
   int64_t largest = 0;
   for (const auto& [key, members] : groups) {
-    const size_t seen = BatchesOf(t, members, batches);
+    std::vector<uint32_t> counted;
+    std::copy_if(members.begin(), members.end(), std::back_inserter(counted),
+                 [&](uint32_t i) { return t.tensors[i].born >= known; });
+    const size_t seen = BatchesOf(t, counted, batches);
     // One or more for nearly each batch since the first one kept.
-    if (members.size() < kFewestBatches || seen < kFewestBatches) continue;
-    const auto since = std::upper_bound(batches.begin(), batches.end(), t.tensors[members.front()].born);
+    if (counted.size() < kFewestBatches || seen < kFewestBatches) continue;
+    const auto since = std::upper_bound(batches.begin(), batches.end(), t.tensors[counted.front()].born);
     if (10 * seen < 7 * static_cast<size_t>(batches.end() - since + 1)) continue;
-    int64_t bytes = 0;
+    int64_t bytes = 0, bytes_counted = 0;
     for (const uint32_t i : members) bytes += t.tensors[i].bytes;
+    for (const uint32_t i : counted) bytes_counted += t.tensors[i].bytes;
     kept.bytes += bytes;
     kept.count += static_cast<int64_t>(members.size());
     if (bytes > largest) {
       largest = bytes;
-      kept.per_batch = bytes / static_cast<int64_t>(seen);
+      kept.per_batch = bytes_counted / static_cast<int64_t>(seen);
       kept.first = members.front();
       kept.example = members.back();
       kept.holder = CommonHolder(t, members);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "analyzer/diagnose/states.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/timeline/queries.h"
 
 namespace oomtrace {
 namespace {
@@ -90,9 +91,11 @@ KvGrowth FindKvGrowth(const Facts& facts) {
   }
   const Place place = PlaceOfTensor(t, *largest);
   std::vector<uint32_t> members;
+  const int64_t known = PartlyKnownUntil(t, facts.moment);  // of the calls before, only some may be on record
   for (uint32_t i = 0; i < t.tensors.size(); ++i) {
     const Tensor& tensor = t.tensors[i];
     if (tensor.born > facts.moment) break;
+    if (tensor.born < known) continue;
     if (tensor.category == Category::kKvCache && PlaceOfTensor(t, tensor) == place) members.push_back(i);
   }
   ReadSizes(t, members, &kv);

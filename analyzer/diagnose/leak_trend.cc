@@ -66,7 +66,9 @@ bool LeakTrend::FitStaying(LeakGroup* group) {
   // In a bounded queue as much died as was born, so that the level did not follow the births.
   if (static_cast<double>(growth) < kStays * static_cast<double>(births.added_behind_first()) || growth <= 0)
     return false;
-  if (partly_known && static_cast<double>(LiveGrowthSince(start)) < kStays * static_cast<double>(growth)) return false;
+  if (partly_known && static_cast<double>(LiveAt(last_) - LiveAt(start)) < kStays * static_cast<double>(growth))
+    return false;
+  if (WasAsHighBefore(start, growth)) return false;
   if (!IsNew(start) || !PickExample()) return false;
   group->growth = LeakGrowth::kStaying;
   FillTotal(births, group);
@@ -82,6 +84,7 @@ bool LeakTrend::FitRenewed(const BatchGrowthSince& batch_growth, LeakGroup* grou
   const int64_t start = rises.first().boundary;
   const int64_t growth = LevelAt(last_) - LevelAt(start);
   if (static_cast<double>(DeepestFall()) > kFalls * static_cast<double>(growth)) return false;
+  if (WasAsHighBefore(start, growth)) return false;
   if (!IsNew(start) || FollowsBatch(start, batch_growth(start)) || !PickExample()) return false;
   int64_t newest = 0;
   for (const Member& member : members_) newest += member.last > last_ && member.first == last_ ? 1 : 0;
@@ -219,13 +222,21 @@ bool LeakTrend::IsFolded(int64_t boundary) const {
 }
 
 // Of all tensors, as the steps have it: a bounded queue has survivors of late, and is as long as before.
-int64_t LeakTrend::LiveGrowthSince(int64_t boundary) const {
-  const auto live = [&](int64_t at) {
-    const auto i = static_cast<size_t>(at);
-    const bool step = i < timeline_.steps.size() && timeline_.steps[i].end == boundaries_[i];
-    return step ? timeline_.steps[i].live_at_end : TensorBytes(timeline_, timeline_.device, boundaries_[i]);
-  };
-  return live(last_) - live(boundary);
+int64_t LeakTrend::LiveAt(int64_t boundary) const {
+  const auto i = static_cast<size_t>(boundary);
+  const bool step = i < timeline_.steps.size() && timeline_.steps[i].end == boundaries_[i];
+  return step ? timeline_.steps[i].live_at_end : TensorBytes(timeline_, timeline_.device, boundaries_[i]);
+}
+
+// Where not all that was freed is on record: whether memory has grown about as far before, and has come back down to
+// where this growth began. A list that each epoch fills anew does.
+bool LeakTrend::WasAsHighBefore(int64_t start, int64_t growth) const {
+  const auto steps = static_cast<int64_t>(timeline_.steps.size());
+  if (partly_known_ == 0 || last_ >= steps) return false;
+  int64_t highest = 0;
+  for (int64_t boundary = 0; boundary < start; ++boundary) highest = std::max(highest, LiveAt(boundary));
+  const double above = died_ ? kAboveBefore : kAboveEmptied;
+  return above * static_cast<double>(highest - LiveAt(start)) >= static_cast<double>(growth);
 }
 
 void LeakTrend::BuildLevels(bool asked, bool survivors_only) {

@@ -43,7 +43,8 @@ class LeakTrend {
   bool IsFolded(int64_t boundary) const;
   bool IsPartlyKnown(int64_t boundary) const { return boundary < partly_known_; }
   int64_t Asked(const Tensor& tensor) const;
-  int64_t LiveGrowthSince(int64_t boundary) const;
+  int64_t LiveAt(int64_t boundary) const;
+  bool WasAsHighBefore(int64_t start, int64_t growth) const;
   bool IsNew(int64_t boundary) const;
   bool FollowsBatch(int64_t start, double batch_growth) const;
   void ForgetPartlyKnown();

@@ -67,11 +67,21 @@ void LifeSurvey::End(int64_t tensor) {
   lives_[born] = static_cast<uint8_t>(std::bit_width(lives_.size() - 1 - born));
 }
 
+void LifeSurvey::Note(const TensorAllocEvent& event, size_t tensor) {
+  Statement& statement =
+      statements_.try_emplace(event.stack, Statement{.first = tensor, .most = 0, .records = {}}).first->second;
+  if (event.layout == 0 || event.bytes <= statement.most) return;
+  statement.most = event.bytes;
+  if (statement.records.size() == kRecords) statement.records.erase(statement.records.begin());
+  statement.records.push_back(static_cast<uint32_t>(tensor));
+}
+
 void LifeSurvey::OnTensorAlloc(const TensorAllocEvent& event) {
   const size_t tensor = lives_.size();
   if (tensor % kEach == 0) times_.push_back(event.time);
   last_time_ = event.time;
   lives_.push_back(kToTheEnd);
+  Note(event, tensor);
   DeviceState& state = Device(event.device);
   for (const int64_t gone : state.live.Add(event.address, event.bytes, static_cast<int64_t>(tensor))) End(gone);
   state.peaks.OnBirth({state.live.bytes(), tensor, event.stack});
@@ -169,6 +179,10 @@ Selection LifeSurvey::Select(const SelectionLimits& limits) {
   std::vector<bool> kept(lives_.size());
   for (size_t i = 0; i < lives_.size(); ++i) kept[i] = lives_[i] >= shortest;
   for (const uint32_t tensor : named_) kept[tensor] = true;
+  for (const auto& [stack, statement] : statements_) {
+    kept[statement.first] = true;
+    for (const uint32_t tensor : statement.records) kept[tensor] = true;
+  }
   std::vector<Stretch> whole;
   for (const Range& range : ranges) {
     std::fill(kept.begin() + static_cast<ptrdiff_t>(range.begin), kept.begin() + static_cast<ptrdiff_t>(range.end),

@@ -3,8 +3,9 @@
 //
 // A trace of up to SelectionLimits::most tensors keeps all. Of a longer one are kept: every tensor born near the start,
 // near the end, near a refusal, near the highest peaks and where a GPU timeline was recorded; everywhere, those that
-// lived long, that live at the end, and that an owner or a holder was named for. The others were short-lived and lie
-// between: they count in the levels of memory, in the steps and in the phases, and nowhere else.
+// lived long, that live at the end, that an owner or a holder was named for, and of each statement the first and the
+// largest. The others were short-lived and lie between: they count in the levels of memory, in the steps and in the
+// phases, and nowhere else.
 //
 // Times are nanoseconds of the trace, sizes are bytes. A first reading of the trace surveys the lives (one byte a
 // tensor), the second keeps what the selection says. Not thread-safe.
@@ -105,14 +106,23 @@ class LifeSurvey : public EventSink {
     PeakSurvey peaks;
   };
 
+  // What shows that a statement ran before, and what it made at most.
+  struct Statement {
+    size_t first = 0;
+    int64_t most = 0;
+    std::vector<uint32_t> records;  // each larger than those before it: the last kRecords
+  };
+
   DeviceState& Device(int32_t device);
   void End(int64_t tensor);
+  void Note(const TensorAllocEvent& event, size_t tensor);
   std::vector<Range> Ranges(const SelectionLimits& limits) const;
   int TooShort(const std::vector<Range>& ranges, const SelectionLimits& limits) const;
   int64_t TimeOf(size_t tensor) const;
 
   static constexpr size_t kEach = 256;  // births to a time that is noted
   static constexpr uint8_t kToTheEnd = UINT8_MAX;
+  static constexpr size_t kRecords = 8;  // the largest of all may be of the batch that died: then those before it count
 
   std::vector<std::pair<int32_t, std::unique_ptr<DeviceState>>> devices_;  // few
   std::vector<uint8_t> lives_;  // log2 of the births that each outlived; kToTheEnd
@@ -122,6 +132,7 @@ class LifeSurvey : public EventSink {
   Range launches_;                // births before the first and the last one
   bool launched_ = false;
   std::vector<uint32_t> named_;
+  absl::flat_hash_map<uint32_t, Statement> statements_;  // by stack
 };
 
 }  // namespace oomtrace

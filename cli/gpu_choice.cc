@@ -90,12 +90,17 @@ std::string NearestGpu(const std::string& name) {
   return nearest->name;
 }
 
+absl::StatusOr<simgpu::GpuModel> CardNamed(const std::string& name) {
+  const std::optional<simgpu::GpuModel> model = simgpu::FindGpu(name);
+  if (!model) return NoSuchCard(name);
+  if (model->total_bytes > kLargestCard)
+    return absl::InvalidArgumentError(absl::StrCat("--gpu ", name, ": no card is as large; ", kSizeAdvice));
+  return *model;
+}
+
 absl::Status ChooseGpu(const GpuRequest& request, Environment& environment) {
-  const std::optional<simgpu::GpuModel> model = simgpu::FindGpu(request.gpu);
-  if (!model) return NoSuchCard(request.gpu);
-  if (model->total_bytes > kLargestCard) {
-    return absl::InvalidArgumentError(absl::StrCat("--gpu ", request.gpu, ": no card is as large; ", kSizeAdvice));
-  }
+  const absl::StatusOr<simgpu::GpuModel> model = CardNamed(request.gpu);
+  if (!model.ok()) return model.status();
   const bool is_size = std::string_view(model->name) == "custom";
   environment.Set("OOMTRACE_SIM_GPU", is_size ? absl::StrCat(model->total_bytes) : model->name);
   environment.Set("OOMTRACE_SIM_CAPACITY", is_size ? absl::StrCat(model->total_bytes) : "");

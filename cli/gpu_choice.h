@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "cli/environment.h"
+#include "simgpu/devices.h"
 
 namespace oomtrace {
 
@@ -15,6 +16,9 @@ struct GpuRequest {
   std::string context;  // size of the CUDA context, "" for the card's own
   int gpus = 1;
 };
+
+// A card by its name, or one of a size. InvalidArgument as below.
+absl::StatusOr<simgpu::GpuModel> CardNamed(const std::string& name);
 
 // Sets the OOMTRACE_SIM_* variables that the simulated GPU reads. InvalidArgument: an unknown card (the message lists
 // the known ones, the most similar first) or a bad size.

@@ -16,6 +16,7 @@ constexpr char kFooter[] = R"(Examples:
   oomtrace explain train.log                   no trace: what the error's text alone tells
   oomtrace dryrun --gpu rtx4070 -- python train.py
                                                the same without a GPU: a simulated card under the real PyTorch
+  oomtrace plan --layers 12 --hidden 768       before any run: the memory of a transformer, the largest micro-batches
 
 Exit status:
   analyze, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error, 2 a trace is
@@ -71,6 +72,7 @@ int main(int argc, char** argv) {
   oomtrace::AddExplain(app, invocation);
   oomtrace::AddDoctor(app, invocation);
   oomtrace::AddGpus(app, invocation);
+  oomtrace::AddPlan(app, invocation);
   try {
     const int status = Parse(app, invocation);
     if (invocation.signal != 0) oomtrace::DieOf(invocation.signal);

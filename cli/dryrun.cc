@@ -4,11 +4,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "cli/gpu_choice.h"
-#include "cli/installation.h"
 #include "cli/recorded_run.h"
+#include "cli/simulated_run.h"
 #include "cli/subcommands.h"
 #include "cli/usage.h"
 
@@ -34,43 +33,19 @@ struct Options {
   bool no_record = false;
 };
 
-absl::StatusOr<RecordedRun> Prepare(const Options& options) {
-  const absl::StatusOr<Installation> installation = FindInstallation();
-  if (!installation.ok()) return installation.status();
-  RecordedRun run;
-  run.output = options.output;
-  run.timeline = options.timeline;
-  run.record = !options.no_record;
-  run.simulated = true;
-  if (absl::Status status = ChooseGpu(options.gpu, run.environment); !status.ok()) return status;
-  // The recorder first: its functions call on to the simulated GPU's.
-  if (run.record) {
-    const absl::StatusOr<std::string> recorder = RecorderLibrary(*installation);
-    if (!recorder.ok()) return recorder.status();
-    run.libraries.push_back(*recorder);
-  }
-  const absl::StatusOr<std::vector<std::string>> simulated = SimulatedGpuLibraries(*installation);
-  if (!simulated.ok()) return simulated.status();
-  run.libraries.insert(run.libraries.end(), simulated->begin(), simulated->end());
-  // Triton opens libcuda.so.1 by its path, past the preload.
-  run.environment.Set("TRITON_LIBCUDA_PATH", installation->simulated_gpu.string());
-  // Kernels compile to nothing here: what CuPy and PyTorch would keep of them on disk must not reach a real GPU.
-  run.environment.Set("CUPY_CACHE_IN_MEMORY", "1");
-  run.environment.Set("USE_PYTORCH_KERNEL_CACHE", "0");
-  return run;
-}
-
 void Dryrun(const Options& options, const std::vector<std::string>& extras, Invocation& invocation) {
   if (!HasCommand("dryrun", extras, invocation)) return;
   if (options.no_record && !options.output.empty()) {
     PrintError("dryrun: -o names a trace, and --no-record asks for none", "leave one of them out");
     return;
   }
-  absl::StatusOr<RecordedRun> run = Prepare(options);
+  absl::StatusOr<RecordedRun> run = SimulatedRun(options.gpu, !options.no_record);
   if (!run.ok()) {
     PrintError(std::string(run.status().message()), "");
     return;
   }
+  run->output = options.output;
+  run->timeline = options.timeline;
   RunRecorded(*std::move(run), invocation);
 }
 

@@ -13,13 +13,14 @@ constexpr char kDescription[] = "oomtrace says why a PyTorch job ran out of CUDA
 constexpr char kFooter[] = R"(Examples:
   oomtrace run -- python train.py              record a job on this machine's GPU
   oomtrace analyze                             read the newest trace: verdict, evidence, fixes
+  oomtrace verify                              run its fixes on a simulated card: which fit, with what peak
   oomtrace explain train.log                   no trace: what the error's text alone tells
   oomtrace dryrun --gpu rtx4070 -- python train.py
                                                the same without a GPU: a simulated card under the real PyTorch
   oomtrace plan --layers 12 --hidden 768       before any run: the memory of a transformer, the largest micro-batches
 
 Exit status:
-  analyze, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error, 2 a trace is
+  analyze, verify, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error, 2 a trace is
   damaged beyond use. run, dryrun: the command's own status, or its signal; 127 command not found, 126 not executable,
   1 wrong arguments.
 
@@ -69,6 +70,7 @@ int main(int argc, char** argv) {
   oomtrace::AddRun(app, invocation);
   oomtrace::AddDryrun(app, invocation);
   oomtrace::AddAnalyze(app, invocation);
+  oomtrace::AddVerify(app, invocation);
   oomtrace::AddExplain(app, invocation);
   oomtrace::AddDoctor(app, invocation);
   oomtrace::AddGpus(app, invocation);

@@ -10,6 +10,7 @@ namespace oomtrace {
 void AddRun(CLI::App& app, Invocation& invocation);
 void AddDryrun(CLI::App& app, Invocation& invocation);
 void AddAnalyze(CLI::App& app, Invocation& invocation);
+void AddVerify(CLI::App& app, Invocation& invocation);
 void AddExplain(CLI::App& app, Invocation& invocation);
 void AddDoctor(CLI::App& app, Invocation& invocation);
 void AddGpus(CLI::App& app, Invocation& invocation);

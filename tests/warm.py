@@ -17,17 +17,17 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 def write_truth_at_exit(file):
-    first, allocated = [], []
+    # The names of this file are gone by the time that the hooks run.
+    first, allocated, cuda = [], [], torch.cuda
 
     def after_step(optimizer, arguments, keywords):
         if not first:
             first.append(id(optimizer))
         # A pluggable allocator counts nothing.
-        if id(optimizer) == first[0] and torch.cuda.get_allocator_backend() in ("native", "cudaMallocAsync"):
-            allocated.append(torch.cuda.memory_allocated())
+        if id(optimizer) == first[0] and cuda.get_allocator_backend() in ("native", "cudaMallocAsync"):
+            allocated.append(cuda.memory_allocated())
 
     register_optimizer_step_post_hook(after_step)
-    # The names of this file are gone by the time that it runs.
     atexit.register(lambda path=file, dump=json.dumps, opened=open: opened(path, "w").write(dump(allocated)))
 
 

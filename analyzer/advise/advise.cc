@@ -49,8 +49,19 @@ void Collect(Advisor& a) {
     ShrinkEvaluation(a);
     return;
   }
+  if (a.facts().oom->phase == PhaseKind::kEvaluation && a.predictor().states().run_only) {
+    ShrinkEvaluation(a);
+    GrowSegments(a);
+    return;
+  }
+  StopEvaluationGraphs(a);
+  FreezeUntrained(a);
   if (pattern == "batch_outlier") BoundBatch(a);
   if (pattern == "late_allocation") MoveLateAllocation(a);
+  if (a.ParametersExceedCard()) {
+    FitParameters(a);
+    return;
+  }
   if (a.StatesExceedCard()) {
     FitStates(a);
     ShrinkOptimizerState(a);
@@ -117,6 +128,7 @@ int Effort(const report::Fix& fix) {
                                                   "bound_queue",
                                                   "move_to_cpu",
                                                   "no_grad",
+                                                  "freeze_untrained",
                                                   "bound_kv_cache",
                                                   "raise_memory_limit",
                                                   "share_private_pool",
@@ -134,10 +146,12 @@ int Effort(const report::Fix& fix) {
                                                   "activation_checkpointing",
                                                   "chunked_cross_entropy",
                                                   "bf16_states",
+                                                  "quantized_weights",
                                                   "smaller_optimizer_state",
                                                   "train_adapters",
                                                   "offload_optimizer",
                                                   "shard_states",
+                                                  "offload_parameters",
                                                   "free_other_processes"};
   return static_cast<int>(std::find(kOrder.begin(), kOrder.end(), fix.id()) - kOrder.begin());
 }
@@ -148,7 +162,7 @@ void Rank(Advisor& a) {
   const auto first = [&](const report::Fix& fix) {
     return (pattern == "other_process" && fix.id() == "free_other_processes") ||
            (pattern == "late_allocation" && fix.id() == "off_device") ||
-           (pattern == "batch_outlier" && fix.id() == "bound_batch");
+           (pattern == "batch_outlier" && fix.id() == "bound_batch") || fix.id() == "no_grad";
   };
   std::stable_sort(a.fixes().begin(), a.fixes().end(), [&](const report::Fix& x, const report::Fix& y) {
     if (x.fits() != y.fits()) return x.fits();

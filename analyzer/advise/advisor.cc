@@ -36,7 +36,17 @@ bool Advisor::StatesExceedCard() const {
   return facts().oom != nullptr && predictor_.states().total() > predictor_.capacity();
 }
 
+bool Advisor::ParametersExceedCard() const {
+  const States& states = predictor_.states();
+  return facts().oom && states.run_only && facts().oom->phase == PhaseKind::kSetUp &&
+         10 * states.parameters >= 9 * facts().need();
+}
+
 std::string Advisor::Where() const { return ShortSite(RefusalSite(facts())); }
+
+Prediction Advisor::Changed(const OutlineChange& change, int64_t saving) const {
+  return predictor_.replayable() ? Less(saving) : predictor_.Changed(change);
+}
 
 Prediction Advisor::Less(int64_t saving) const {
   Prediction p = predictor_.Training(std::max<int64_t>(predictor_.batch().size, 1), predictor_.expandable_recorded());

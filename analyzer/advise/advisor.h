@@ -33,10 +33,15 @@ class Advisor {
   bool Worth(int64_t saving) const;
   // Whether parameters, gradients and optimizer state alone need more than this process can have: then no batch helps.
   bool StatesExceedCard() const;
+  // Whether it died while a model was put on the card that nothing shows to be trained.
+  bool ParametersExceedCard() const;
   // The line that asked for what did not fit, in short.
   std::string Where() const;
   // Training as it is, with `saving` bytes less.
   Prediction Less(int64_t saving) const;
+  // Training with a change: the recorded iteration less `saving` bytes, and where none speaks for the one that died,
+  // its outline.
+  Prediction Changed(const OutlineChange& change, int64_t saving) const;
 
   report::Fix& Add(const char* id, const std::string& title, const std::string& change, const Prediction& p,
                    const std::string& price, bool keeps_batch = true);

@@ -69,6 +69,35 @@ std::string BatchChange(const Advisor& a, int64_t size) {
       " before each optimizer step", InputPlace(a));
 }
 
+void AddSetting(report::Fix& fix, const char* kind, const std::string& name, const std::string& value,
+                const std::string& separator = "") {
+  report::FixSetting* setting = fix.add_settings();
+  setting->set_kind(kind);
+  setting->set_name(name);
+  setting->set_value(value);
+  setting->set_separator(separator);
+}
+
+void AddFlag(report::Fix& fix, const Flag& flag, int64_t value) {
+  AddSetting(fix, "flag", flag.name, absl::StrCat(value), flag.separator);
+}
+
+// How the micro-batch is set without an edit: by the flags of the command line, or by what --vary names.
+void AddBatchSettings(const Advisor& a, int64_t size, report::Fix& fix) {
+  const int64_t batch = a.predictor().batch().size;
+  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == batch;
+  if (flag_is_batch) AddFlag(fix, *a.flags().batch, size);
+  if (flag_is_batch && a.flags().accumulation) AddFlag(fix, *a.flags().accumulation, Accumulation(a) * batch / size);
+  AddSetting(fix, "value", "batch_size", absl::StrCat(size));
+  AddSetting(fix, "value", "accumulation", absl::StrCat(Accumulation(a) * batch / size));
+}
+
+void AddExpandable(report::Fix& fix) {
+  const std::string setting = kExpandable;
+  const size_t equals = setting.find('=');
+  AddSetting(fix, "environment", setting.substr(0, equals), setting.substr(equals + 1));
+}
+
 // Whether anything shows that the program works on batches: a step, a backward, a module's forward, data that came from
 // the host. The leading dimension of a matrix alone is none.
 bool HasBatches(const Advisor& a) {
@@ -77,6 +106,15 @@ bool HasBatches(const Advisor& a) {
   return std::any_of(t.tensors.begin(), t.tensors.end(), [&](const Tensor& tensor) {
     return t.stacks[tensor.stack].module != 0 || (tensor.host_copied && a.predictor().carriers().Carries(tensor));
   });
+}
+
+// Where no optimizer and no backward pass was seen, a forward alone may be all that the program does.
+std::string PlainBatchChange(const Advisor& a, int64_t size) {
+  const int64_t batch = a.predictor().batch().size;
+  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == batch;
+  return absl::StrCat(flag_is_batch ? absl::StrCat("run with ", a.flags().batch->With(size))
+                                    : absl::StrCat("use batches of ", size, " instead of ", batch, InputPlace(a)),
+                      "; if it trains, accumulate gradients over ", Count(batch / size, "batch"), " for each step");
 }
 
 // Whether what did not fit was the input of a batch of another size, or as long as one: then the batch that the trace
@@ -120,13 +158,17 @@ void ShrinkMicroBatch(Advisor& a) {
   const bool unseen = a.facts().oom->phase == PhaseKind::kEvaluation && a.t().first_training_forward > a.facts().moment;
   const auto price = [&](int64_t size) {
     return absl::StrCat(unseen ? "training itself was never seen, its need is bounded from the evaluation; " : "",
-                        absl::StrFormat("%.3g", static_cast<double>(batch) / static_cast<double>(size)),
+                        batch % size == 0
+                            ? absl::StrCat(batch / size)
+                            : absl::StrFormat("%.1f", static_cast<double>(batch) / static_cast<double>(size)),
                         " times as many, smaller kernels");
   };
   for (const int64_t size : sizes) {
     const Prediction p = a.predictor().Training(size, expandable);
     if (!p.fits && size != sizes.back()) continue;
-    a.Add("micro_batch", absl::StrCat("Micro-batch ", size), BatchChange(a, size), p, price(size));
+    AddBatchSettings(a, size,
+                     a.Add("micro_batch", absl::StrCat("Micro-batch ", size),
+                           TrainingSeen(a.facts()) ? BatchChange(a, size) : PlainBatchChange(a, size), p, price(size)));
     plain = size;
     break;
   }
@@ -135,8 +177,11 @@ void ShrinkMicroBatch(Advisor& a) {
     if (size <= plain) break;
     const Prediction p = a.predictor().Training(size, true);
     if (!p.fits) continue;
-    a.Add("micro_batch_expandable_segments", absl::StrCat("Micro-batch ", size, " with expandable segments"),
-          absl::StrCat("set ", kExpandable, " and ", BatchChange(a, size)), p, price(size));
+    report::Fix& fix =
+        a.Add("micro_batch_expandable_segments", absl::StrCat("Micro-batch ", size, " with expandable segments"),
+              absl::StrCat("set ", kExpandable, " and ", BatchChange(a, size)), p, price(size));
+    AddExpandable(fix);
+    AddBatchSettings(a, size, fix);
     break;
   }
 }
@@ -152,6 +197,7 @@ void GrowSegments(Advisor& a) {
       report::Fix& fix =
           a.Add("expandable_segments", "Let PyTorch grow its segments",
                 absl::StrCat("set ", kExpandable, " in the environment"), until, "none known for one GPU");
+      AddExpandable(fix);
       fix.set_fits(false);
       fix.set_condition(absl::StrCat("what it died of is served, with ", Bytes(until.headroom),
                                      " to spare; if the rest of the iteration needs no more than that"));
@@ -161,8 +207,9 @@ void GrowSegments(Advisor& a) {
   if (!p.fits && !much_cache) return;
   // It changes nothing for what no setting can make smaller.
   if (!much_cache && !a.predictor().replayable()) return;
-  a.Add("expandable_segments", "Let PyTorch grow its segments",
-        absl::StrCat("set ", kExpandable, " in the environment"), p, "none known for one GPU; the code stays as it is");
+  AddExpandable(a.Add("expandable_segments", "Let PyTorch grow its segments",
+                      absl::StrCat("set ", kExpandable, " in the environment"), p,
+                      "none known for one GPU; the code stays as it is"));
 }
 
 }  // namespace oomtrace

@@ -26,7 +26,7 @@ constexpr std::array<std::string_view, 14> kBatchNames = {"per_device_train_batc
                                                           "mbs",
                                                           "bsz",
                                                           "per_gpu_train_batch_size"};
-constexpr std::array<std::string_view, 12> kAccumulationNames = {"gradient_accumulation_steps",
+constexpr std::array<std::string_view, 13> kAccumulationNames = {"gradient_accumulation_steps",
                                                                  "gradient_accumulation",
                                                                  "grad_accumulation_steps",
                                                                  "grad_accum_steps",
@@ -35,6 +35,7 @@ constexpr std::array<std::string_view, 12> kAccumulationNames = {"gradient_accum
                                                                  "accumulate_grad_batches",
                                                                  "accum_steps",
                                                                  "accumulate",
+                                                                 "accumulation",
                                                                  "accum",
                                                                  "grad_acc",
                                                                  "grad_accumulation"};

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "analyzer/advise/evaluation_graphs.h"
 #include "analyzer/advise/fixes.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/diagnose/words.h"
@@ -56,24 +57,66 @@ void EmptyKvCache(Advisor& a) {
       p, "what is older is not attended to");
 }
 
-void ShrinkEvaluation(Advisor& a) {
-  if (a.Has("evaluation_without_no_grad")) {
-    int64_t kept = 0;
-    for (const uint32_t i : a.facts().live) {
-      const Tensor& tensor = a.t().tensors[i];
-      if (tensor.phase == PhaseKind::kEvaluation && tensor.grad_mode && tensor.category != Category::kInput)
-        kept += tensor.bytes;
-    }
-    // Without a graph a layer's output goes when the next one has read it: a few tensors of the largest size remain.
-    int64_t largest = a.facts().refused;
-    for (const uint32_t i : a.facts().live) {
-      if (a.t().tensors[i].phase == PhaseKind::kEvaluation) largest = std::max(largest, a.t().tensors[i].bytes);
-    }
-    const Prediction p = a.predictor().Of(a.facts().need() - kept + 3 * largest, a.predictor().expandable_recorded());
-    a.Add("no_grad", "Evaluate without gradients",
-          absl::StrCat("put the evaluation around ", a.Where(), " under torch.no_grad() or torch.inference_mode()"), p,
-          "none");
+namespace {
+
+// Batches that an evaluation may have to come: not on record. So many times as many as it had are taken for enough.
+constexpr int64_t kBatchesToCome = 10;
+constexpr char kNoSkips[] = "if no layer's output is read again much later (skip connections)";
+
+// What each further batch keeps is room that the rest of the evaluation must not need. "": there is enough.
+std::string IfOutputsFit(const EvaluationGraphs& graphs, const Prediction& p) {
+  if (graphs.output_per_batch == 0) return "";
+  // As much again is made where they are joined at the end.
+  const int64_t more = std::max<int64_t>(0, p.headroom) / (2 * graphs.output_per_batch);
+  if (more >= kBatchesToCome * (graphs.batches + 1)) return "";
+  return absl::StrCat("if no more than ", more, more == 1 ? " batch is" : " batches are",
+                      " to come, or none of their results (", Bytes(graphs.output_per_batch),
+                      " each) stays on the GPU");
+}
+
+void Conditional(report::Fix& fix, const std::string& condition) {
+  if (!fix.fits() || condition.empty()) return;
+  fix.set_fits(false);
+  fix.set_condition(condition);
+}
+
+}  // namespace
+
+void StopEvaluationGraphs(Advisor& a) {
+  if (!a.Has("evaluation_without_no_grad")) return;
+  const EvaluationGraphs graphs = FindEvaluationGraphs(a.facts());
+  const std::string no_grad =
+      absl::StrCat("put the ", a.t().first_training_forward > a.facts().moment ? "forward passes" : "evaluation",
+                   " around ", a.Where(), " under torch.no_grad() or torch.inference_mode()");
+  // A whole batch on record shows the most that one can need. Of a batch that is not whole nobody knows what is read
+  // again much later, as skip connections do: half of what it made is allowed for.
+  const Prediction p = a.predictor().WithLives(graphs.as_chain);
+  const bool bounded = graphs.batches > 0 && a.predictor().WithLives(graphs.without_graphs).fits;
+  const bool roomy = p.fits && p.headroom >= graphs.in_work / 2;
+  const std::string condition = bounded || roomy ? IfOutputsFit(graphs, p) : kNoSkips;
+  Conditional(a.Add("no_grad", "Run it without gradients", no_grad, p, "none"), condition);
+  const std::string container = graphs.holder.empty() ? "a list or a sum" : graphs.holder;
+  if (p.fits && !condition.empty() && a.Worth(graphs.outputs)) {
+    report::Fix& both = a.Add("move_to_cpu", "Run it without gradients, and keep no results on the GPU",
+                              absl::StrCat(no_grad, ", and put .cpu() of each result into ", container,
+                                           " (of a part of one: .clone().cpu(), for a view keeps the whole tensor)"),
+                              a.predictor().WithLives(graphs.without_outputs), "a copy to host memory for each batch");
+    if (!bounded && !roomy) Conditional(both, kNoSkips);
   }
+  if (!graphs.gathers) return;
+  const Prediction let_go = a.predictor().WithLives(graphs.let_go);
+  report::Fix& numbers = a.Add("detach", "Keep numbers, not graphs",
+                               absl::StrCat("the graphs of ", Count(graphs.batches, "batch"), " are kept, by ",
+                                            container, ": where results or losses are gathered after ", a.Where(),
+                                            ", use .item() or .detach(); a smaller batch changes nothing of the sum"),
+                               let_go, "none");
+  Conditional(numbers, IfOutputsFit(graphs, let_go));
+}
+
+void ShrinkEvaluation(Advisor& a) {
+  StopEvaluationGraphs(a);
+  // The sum over all batches is the same, whatever their size.
+  if (a.Has("evaluation_without_no_grad") && FindEvaluationGraphs(a.facts()).gathers) return;
   const int64_t size = a.predictor().batch().size;
   for (int64_t smaller = size / 2; smaller >= 1; smaller /= 2) {
     const Prediction p = a.predictor().Evaluation(smaller);
@@ -82,8 +125,18 @@ void ShrinkEvaluation(Advisor& a) {
         a.flags().evaluation_batch && a.flags().evaluation_batch->value == size
             ? absl::StrCat("run with ", a.flags().evaluation_batch->With(smaller))
             : absl::StrCat("in the evaluation around ", a.Where(), ", use batches of ", smaller, " instead of ", size);
-    a.Add("evaluation_batch", absl::StrCat("Evaluate in batches of ", smaller), change, p,
-          "a slower evaluation; training is unchanged");
+    report::Fix& fix = a.Add("evaluation_batch", absl::StrCat("Evaluate in batches of ", smaller), change, p,
+                             "a slower evaluation; training is unchanged");
+    const auto set = [&](const char* kind, const std::string& name, const std::string& separator) {
+      report::FixSetting* setting = fix.add_settings();
+      setting->set_kind(kind);
+      setting->set_name(name);
+      setting->set_value(absl::StrCat(smaller));
+      setting->set_separator(separator);
+    };
+    if (a.flags().evaluation_batch && a.flags().evaluation_batch->value == size)
+      set("flag", a.flags().evaluation_batch->name, a.flags().evaluation_batch->separator);
+    set("value", "eval_batch_size", "");
     break;
   }
 }

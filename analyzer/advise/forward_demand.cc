@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "analyzer/diagnose/logits.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/timeline/queries.h"
@@ -99,40 +100,137 @@ bool BlockOf(const std::string& path, std::string& list, int64_t& index) {
   return false;
 }
 
-// What the leaf modules still to come will keep, by what the latest quarter of those visited kept each: the first
-// layers of a convolutional network keep far more than its last. Negative: nothing was made inside a module.
-double RestByLeaves(const Timeline& t, const std::vector<const Tensor*>& part) {
-  std::set<std::string> leaves;
+// Modules that call no others, in the order in which the model lists them.
+std::vector<const Module*> Leaves(const Timeline& t) {
+  std::vector<const Module*> leaves;
+  std::set<std::string> parents;
   for (const Module& module : t.modules) {
-    if (!module.path.empty()) leaves.insert(WithoutWrappers(module.path));
+    const std::string path = WithoutWrappers(module.path);
+    for (size_t dot = path.rfind('.'); dot != std::string::npos; dot = dot == 0 ? dot : path.rfind('.', dot - 1))
+      parents.insert(path.substr(0, dot));
   }
-  for (auto it = leaves.begin(); it != leaves.end();) {
-    const auto next = std::next(it);
-    const bool parent = next != leaves.end() && next->compare(0, it->size() + 1, *it + ".") == 0;
-    it = parent ? leaves.erase(it) : next;
+  std::set<std::string> seen;
+  for (const Module& module : t.modules) {
+    const std::string path = WithoutWrappers(module.path);
+    if (path.empty() || parents.contains(path) || !seen.insert(path).second) continue;
+    leaves.push_back(&module);
   }
-  std::vector<std::pair<std::string, int64_t>> visited;  // in order of the first visit
-  for (const Tensor* tensor : part) {
-    if (!leaves.contains(tensor->module)) continue;
-    const auto known =
-        std::find_if(visited.begin(), visited.end(), [&](const auto& v) { return v.first == tensor->module; });
-    if (known == visited.end()) {
-      visited.emplace_back(tensor->module, tensor->bytes);
-    } else {
-      known->second += tensor->bytes;
+  return leaves;
+}
+
+// Shapes of the weights of the modules, by path; of a path that two models have, empty.
+std::map<std::string, std::vector<int64_t>> Weights(const Facts& facts) {
+  constexpr absl::string_view kWeight = ".weight";
+  std::map<std::string, std::vector<int64_t>> weights;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = facts.timeline->tensors[i];
+    const std::string name = tensor.name.str();
+    if (tensor.category != Category::kParameter || !absl::EndsWith(name, kWeight)) continue;
+    const auto [known, first] =
+        weights.try_emplace(name.substr(0, name.size() - kWeight.size()), facts.timeline->layouts[tensor.layout].shape);
+    if (!first) known->second.clear();
+  }
+  return weights;
+}
+
+// What the leaf modules still to come will make, by their kinds: from the size of what the last one to run has made,
+// a layer with weights goes on to that of its outputs. Strides are not known, and guessed by habit.
+double MadeByRest(const Facts& facts, const std::vector<const Module*>& rest, int64_t last,
+                  const std::vector<int64_t>& last_shape, double batch) {
+  const std::map<std::string, std::vector<int64_t>> weights = Weights(facts);
+  double now = static_cast<double>(last), made = 0;
+  double features =
+      last_shape.empty() ? 0 : static_cast<double>(last_shape.size() == 4 ? last_shape[1] : last_shape.back());
+  const double element = last_shape.empty() ? 4 : now / static_cast<double>(std::max<int64_t>(1, Elements(last_shape)));
+  bool flat = false;
+  const auto is_pool = [](const Module& module) {
+    return absl::StrContains(module.type, "MaxPool") || absl::StrContains(module.type, "AvgPool");
+  };
+  const std::vector<Module>& modules = facts.timeline->modules;
+  const bool pools = std::count_if(modules.begin(), modules.end(), [&](const Module& m) {
+                       return is_pool(m) && !absl::StrContains(m.type, "Adaptive");
+                     }) > 1;
+  for (const Module* module : rest) {
+    const std::string& type = module->type;
+    const auto weight = weights.find(WithoutWrappers(module->path));
+    const bool shaped = weight != weights.end() && weight->second.size() > 1;
+    if (absl::StrContains(type, "Flatten")) {
+      flat = true;
+      continue;
     }
+    if (absl::StrContains(type, "Identity") || absl::StrContains(type, "Embedding")) continue;
+    if (absl::StrContains(type, "Adaptive")) {
+      now /= 4;  // mostly to one value a map, and never to more than it has
+    } else if (is_pool(*module)) {
+      // By default a window of two or more moves by its own width, along each side.
+      now /= absl::StrContains(type, "1d") ? 2 : absl::StrContains(type, "3d") ? 8 : 4;
+    } else if (absl::StrContains(type, "Linear") && shaped) {
+      const auto outputs = static_cast<double>(weight->second[0]);
+      if (flat) {
+        now = batch * outputs * element;
+      } else if (features > 0) {
+        now *= outputs / features;
+      }
+      features = outputs;
+    } else if (absl::StrContains(type, "Conv") && !absl::StrContains(type, "Transpose") && shaped) {
+      // Where no pooling makes the maps smaller, the convolutions that double the channels do, to a quarter: half of
+      // that is counted on.
+      const double growth = features > 0 ? static_cast<double>(weight->second[0]) / features : 1;
+      now *= growth >= 2 && !pools ? growth / 2 : growth;
+      features = static_cast<double>(weight->second[0]);
+    } else if (absl::StrContains(type, "Conv")) {
+      now *= 4;  // an upsampling one doubles each side
+    }
+    made += now;
   }
-  if (visited.empty()) return -1;
-  const size_t latest = std::max<size_t>(1, visited.size() / 4);
-  int64_t bytes = 0;
-  for (size_t i = visited.size() - latest; i < visited.size(); ++i) bytes += visited[i].second;
-  return static_cast<double>(bytes) / static_cast<double>(latest) * static_cast<double>(leaves.size() - visited.size());
+  return made;
+}
+
+// What the leaf modules still to come will keep, given those that ran: the share of what these made that is kept still.
+// Negative: nothing was made inside a module.
+double RestByLeaves(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, int64_t begin) {
+  const Timeline& t = *facts.timeline;
+  const std::vector<const Module*> leaves = Leaves(t);
+  std::map<std::string, size_t> position;
+  for (size_t i = 0; i < leaves.size(); ++i) position[WithoutWrappers(leaves[i]->path)] = i;
+  const ModulePaths paths(t);
+  size_t reached = 0;
+  bool any = false;
+  int64_t made = 0, kept = 0, last = 0;
+  std::vector<int64_t> last_shape;
+  const auto visit = [&](const std::string& module, int64_t bytes, uint32_t layout, bool lives) {
+    const auto at = position.find(module);
+    if (at == position.end()) return;
+    made += bytes;
+    kept += lives ? bytes : 0;
+    if (any && at->second < reached) return;
+    any = true;
+    if (at->second > reached || bytes >= last) {
+      last = bytes;
+      last_shape = t.layouts[layout].shape;
+    }
+    reached = at->second;
+  };
+  for (const Tensor& tensor : t.tensors) {
+    if (tensor.born > facts.moment) break;
+    if (tensor.born < begin || tensor.device != t.device || !carriers.Carries(tensor)) continue;
+    visit(tensor.module.str(), tensor.bytes, tensor.layout, tensor.died > facts.moment);
+  }
+  const OutOfMemory& oom = *facts.oom;
+  if (oom.layout != 0 && carriers.Carries(t.layouts[oom.layout].shape))
+    visit(paths.Path(t.stacks[oom.stack].module), facts.refused, oom.layout, true);
+  if (!any || made == 0) return -1;
+  const std::vector<const Module*> rest(leaves.begin() + static_cast<ptrdiff_t>(reached) + 1, leaves.end());
+  const double share =
+      facts.oom->phase == PhaseKind::kEvaluation ? 1 : static_cast<double>(kept) / static_cast<double>(made);
+  return share * MadeByRest(facts, rest, last, last_shape, static_cast<double>(batch.size));
 }
 
 // What the whole forward keeps, given `bytes_of` the part that ran, in bytes that carry the batch: by the longest list
 // of like modules (the blocks of a transformer), where the block in work does not count; else by the modules that have
 // not run yet. 0: the trace does not tell.
-double WholeForward(const Facts& facts, const std::vector<const Tensor*>& part, int64_t bytes) {
+double WholeForward(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, int64_t begin,
+                    const std::vector<const Tensor*>& part, int64_t bytes) {
   const Timeline& t = *facts.timeline;
   std::map<std::string, std::set<int64_t>> lists;
   std::string list;
@@ -144,6 +242,17 @@ double WholeForward(const Facts& facts, const std::vector<const Tensor*>& part, 
   for (const auto& [name, members] : lists) {
     if (longest.empty() || members.size() > lists[longest].size()) longest = name;
   }
+  // Blocks of unlike weights make tensors of unlike sizes.
+  std::map<int64_t, int64_t> weights;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (tensor.category == Category::kParameter && !longest.empty() && BlockOf(tensor.name.str(), list, index) &&
+        list == longest)
+      weights[index] += tensor.bytes;
+  }
+  const auto [least, most] = std::minmax_element(weights.begin(), weights.end(),
+                                                 [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (!weights.empty() && most->second > 2 * least->second) longest.clear();
   std::map<int64_t, int64_t> by_block;
   for (const Tensor* tensor : part) {
     if (!longest.empty() && BlockOf(tensor->module, list, index) && list == longest) by_block[index] += tensor->bytes;
@@ -157,7 +266,7 @@ double WholeForward(const Facts& facts, const std::vector<const Tensor*>& part, 
                                    : static_cast<double>(in_work->second) * kUnknownProgress;
     return static_cast<double>(bytes - done - in_work->second) + each * static_cast<double>(lists[longest].size());
   }
-  const double rest = RestByLeaves(t, part);
+  const double rest = RestByLeaves(facts, batch, carriers, begin);
   return rest >= 0 ? static_cast<double>(bytes) + rest : 0;
 }
 
@@ -230,6 +339,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   bool logits_seen = logits.Is(facts.oom->layout);
   int64_t logits_elements = logits_seen ? Elements(t.layouts[facts.oom->layout].shape) : 0;
   int64_t live_logits = 0, made_logits = 0, live = 0, made = 0;
+  int64_t inputs = 0;
   int64_t unscaled = 0;  // of the forward in work, what does not carry the batch
   bool loss_seen = logits.InLoss(facts.oom->stack);
   std::vector<const Tensor*> part;  // of the forward in work
@@ -254,6 +364,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
       continue;
     }
     if (alive) live += tensor.bytes;
+    if (alive && tensor.category == Category::kInput) inputs += tensor.bytes;
     if (tensor.born >= window.begin) made += tensor.bytes * factor;
     if (evaluation ? tensor.born >= window.begin : alive) part.push_back(&tensor);
   }
@@ -267,7 +378,8 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   const double reuse = compiled ? kCompiledReuse : 1.0;
   double kept = evaluation ? static_cast<double>(made) * reuse : static_cast<double>(live);
   if (!reached_end) {
-    const double whole = compiled ? 0 : WholeForward(facts, part, evaluation ? made : live);
+    const double whole =
+        compiled ? 0 : WholeForward(facts, batch, carriers, window.begin, part, evaluation ? made : live);
     // An evaluation of the same batch that ran whole before knows more than an unknown share of a forward.
     const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers, logits);
     if (whole > 0) {
@@ -280,7 +392,9 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   }
   // What seems not to carry the batch comes with each of the layers still to come, too.
   const double seen = static_cast<double>(std::max<int64_t>(1, evaluation ? made : live));
-  if (kept > seen) demand.fixed += static_cast<int64_t>(static_cast<double>(unscaled) * (kept / seen - 1));
+  if (kept > seen) demand.to_come = static_cast<int64_t>(static_cast<double>(unscaled) * (kept / seen - 1));
+  demand.fixed += demand.to_come;
+  demand.kept = std::max<int64_t>(0, static_cast<int64_t>(kept) - inputs);
   kept *= kBackwardShare;
   const int64_t vocabulary = Vocabulary(facts);
   if (logits_elements == 0 && vocabulary > 0 && !batch.input.empty() && facts.oom->phase != PhaseKind::kBackward) {
@@ -300,6 +414,46 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   // A gradient on its way to be added to what is accumulated.
   demand.fixed += states.largest_parameter;
   return demand;
+}
+
+Checkpointed EstimateCheckpointed(const Facts& facts, const BatchCarriers& carriers, const Demand& demand) {
+  const Timeline& t = *facts.timeline;
+  std::map<std::string, std::set<int64_t>> lists;
+  std::string list;
+  int64_t index = 0;
+  for (const Module& module : t.modules) {
+    if (BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
+  }
+  std::string longest;
+  for (const auto& [name, members] : lists) {
+    if (longest.empty() || members.size() > lists[longest].size()) longest = name;
+  }
+  struct Block {
+    int64_t bytes = 0;
+    int64_t output = 0;
+  };
+  std::map<int64_t, Block> blocks;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (!carriers.Carries(tensor) || tensor.born < t.first_training_forward) continue;
+    if (longest.empty() || !BlockOf(tensor.module.str(), list, index) || list != longest) continue;
+    blocks[index].bytes += tensor.bytes;
+    blocks[index].output = tensor.bytes;
+  }
+  Checkpointed result;
+  // The block in work is not whole.
+  if (blocks.size() < 2) return result;
+  if (facts.oom->phase == PhaseKind::kForward) blocks.erase(std::prev(blocks.end()));
+  int64_t bytes = 0, outputs = 0, largest = 0;
+  for (const auto& [number, block] : blocks) {
+    bytes += block.bytes;
+    outputs += block.output;
+    largest = std::max(largest, block.bytes);
+  }
+  const double all = static_cast<double>(lists[longest].size()) / static_cast<double>(blocks.size());
+  const auto saved = static_cast<int64_t>(all * static_cast<double>(bytes - outputs)) - largest;
+  result.saved = std::clamp<int64_t>(saved, 0, demand.kept);
+  return result;
 }
 
 Demand EstimateEvaluation(const Facts& facts, const BatchCarriers& carriers) {

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 
 namespace oomtrace {
@@ -39,14 +37,7 @@ int64_t StateToCome(const Advisor& a) {
   if (a.facts().oom->phase != PhaseKind::kOptimizerStep || a.facts().steady) return 0;
   const States& states = a.predictor().states();
   const int64_t born = a.facts().category[static_cast<int>(Category::kOptimizerState)];
-  int64_t temporary = 0;
-  for (const Optimizer& optimizer : a.t().optimizers) {
-    const bool adam = absl::StrContains(absl::AsciiStrToLower(optimizer.type), "adam");
-    const bool single =
-        absl::StrContains(optimizer.options, "fused=True") || absl::StrContains(optimizer.options, "foreach=False");
-    if (adam && !single) temporary = std::max(temporary, optimizer.parameter_bytes);
-  }
-  return std::max<int64_t>(0, states.optimizer - born) + temporary;
+  return std::max<int64_t>(0, states.optimizer - born) + states.step_temporaries;
 }
 
 // What PyTorch had reserved before the first evaluation that came after training began, and what training needed.
@@ -89,7 +80,7 @@ int64_t Floor(const Advisor& a, const report::Fix& fix) {
     const auto carried = static_cast<int64_t>(share * static_cast<double>(live.carrying));
     return std::max(states.total(), live.fixed + StateToCome(a) + carried);
   }
-  // A block's input stays of what the block keeps.
+  // A block's output stays of what the block keeps.
   if (id == "activation_checkpointing") return std::max(states.total(), live.fixed + live.carrying / 4);
   if (id == "chunked_cross_entropy") return std::max(states.total(), live.fixed);
   if (id == "smaller_optimizer_state") {
@@ -121,10 +112,14 @@ void ApplyFloors(Advisor& a) {
   if (NeedGrows(a.facts())) std::erase_if(a.fixes(), [](const auto& fix) { return fix.id() == "expandable_segments"; });
 }
 
-bool DiedInIteration(const Facts& facts) { return IsTraining(facts.oom->phase) || !facts.steady; }
+bool DiedInIteration(const Facts& facts) {
+  return IsTraining(facts.oom->phase) || !facts.steady ||
+         (facts.oom->phase == PhaseKind::kEvaluation && EvaluatesInEachStep(facts));
+}
 
 bool BatchMatters(const Advisor& a) {
   if (!DiedInIteration(a.facts())) return false;
+  if (a.facts().oom->phase == PhaseKind::kEvaluation && a.facts().steady) return false;
   if (a.facts().oom->phase == PhaseKind::kOptimizerStep && a.facts().steady) return RefusedCarries(a);
   return true;
 }

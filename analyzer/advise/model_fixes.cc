@@ -7,6 +7,7 @@
 #include "analyzer/advise/fixes.h"
 #include "analyzer/diagnose/newly_made.h"
 #include "analyzer/diagnose/site.h"
+#include "analyzer/diagnose/untrained.h"
 #include "analyzer/diagnose/words.h"
 
 namespace oomtrace {
@@ -20,18 +21,54 @@ void ChunkLogits(Advisor& a) {
       "chunked_cross_entropy", "Compute the loss in chunks",
       absl::StrCat("do not materialise the logits at ", a.Where(),
                    ": a fused linear cross entropy (Liger Kernel, cut-cross-entropy) or a loop over chunks of tokens"),
-      a.Less(saving), "a code change; the head is recomputed in backward");
+      a.Changed({.logits = 1.0 / 8}, saving), "a code change; the head is recomputed in backward");
+}
+
+// What nobody trains needs no gradients of its own, and, where nothing before it is trained, no graph either.
+void FreezeUntrained(Advisor& a) {
+  const Untrained untrained = FindUntrained(a.facts());
+  if (!untrained.found) return;
+  const States& states = a.predictor().states();
+  const int64_t gradients = untrained.gets_gradients ? untrained.parameters : 0;
+  const int64_t kept = a.predictor().demand().carrying;
+  OutlineChange frozen{.gradients = states.gradients > 0
+                                        ? 1 - static_cast<double>(gradients) / static_cast<double>(states.gradients)
+                                        : 1};
+  OutlineChange apart = frozen;
+  const double share = kept > 0 ? static_cast<double>(untrained.activations) / static_cast<double>(kept) : 0;
+  apart.kept = std::max(0.0, 1 - share);
+  if (!a.Worth(gradients + untrained.activations)) return;
+  const std::string name = untrained.type.empty() ? "the network" : absl::StrCat("the ", untrained.type);
+  const std::string call =
+      untrained.stack == 0 ? "" : absl::StrCat(" at ", ShortSite(CallOfModel(a.t(), untrained.stack)));
+  const std::string who =
+      absl::StrCat(name, " called", call, " (", Bytes(untrained.parameters), " of parameters in no optimizer)");
+  Prediction p = a.Changed(frozen, gradients);
+  const bool enough = p.fits && gradients > 0;
+  if (!enough) p = a.Changed(apart, gradients + untrained.activations);
+  report::Fix& fix = a.Add(
+      "freeze_untrained", "Run the network that is not trained without gradients",
+      absl::StrCat(enough ? "call requires_grad_(False) on " : "put torch.no_grad() around the call of ", who,
+                   enough ? "; where nothing before it is trained through it, torch.no_grad() round the call spares "
+                            "its activations as well"
+                          : ""),
+      p, "none, if it is not meant to be trained");
+  if (!enough && fix.fits()) {
+    fix.set_fits(false);
+    fix.set_condition("if nothing before it is trained through it: then its gradients are needed");
+  }
 }
 
 void Checkpoint(Advisor& a) {
   if (!a.Has("activations_too_large") || a.facts().oom->phase == PhaseKind::kSetUp) return;
-  // With every block recomputed its input is kept, about an eighth of what a block keeps.
-  const int64_t saving = (a.predictor().demand().carrying - a.predictor().demand().logits) * 3 / 4;
+  const Demand& demand = a.predictor().demand();
+  const int64_t saving = EstimateCheckpointed(a.facts(), a.predictor().carriers(), demand).saved;
   if (!a.Worth(saving)) return;
   a.Add("activation_checkpointing", "Recompute activations in backward",
         "wrap each block in torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False); Transformers: "
         "gradient_checkpointing=True",
-        a.Less(saving), "about a third more time for each step");
+        a.Changed({.kept = 1 - static_cast<double>(saving) / static_cast<double>(demand.kept)}, saving),
+        "about a third more time for each step");
 }
 
 // One of the new statements, the one that makes most first: what it makes goes to the CPU, and the rest has to fit.

@@ -56,16 +56,23 @@ void FreeCupyPool(Advisor& a) {
 void RaiseLimit(Advisor& a) {
   if (!a.Has("memory_limit")) return;
   Prediction p = a.predictor().TrainingWithin(a.facts().available_on_device());
-  if (!a.predictor().replayable()) {
+  std::string condition;
+  const int64_t spare = a.facts().device.free() - a.facts().requested;
+  if (!p.fits && !a.predictor().replayable() && spare >= 0) {
     // What was asked for last is served; whether the iteration needs more after it is not on record.
+    condition =
+        absl::StrCat("what it died of is served, with ", Bytes(spare),
+                     " to spare; if the rest of the iteration needs no more than that, where by estimate it comes "
+                     "to ",
+                     Bytes(p.reserved), " in all");
     p = Prediction();
     p.reserved = a.killed_at();
-    p.headroom = a.facts().device.free() - a.facts().requested;
-    p.fits = p.headroom >= 0;
+    p.headroom = spare;
   }
-  a.Add("raise_memory_limit", "Raise the process's memory limit",
-        "raise or remove torch.cuda.set_per_process_memory_fraction: the device itself had room", p,
-        "less for other processes");
+  report::Fix& fix = a.Add("raise_memory_limit", "Raise the process's memory limit",
+                           "raise or remove torch.cuda.set_per_process_memory_fraction: the device itself had room", p,
+                           "less for other processes");
+  fix.set_condition(condition);
 }
 
 }  // namespace oomtrace

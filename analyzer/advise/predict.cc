@@ -7,12 +7,16 @@ namespace oomtrace {
 namespace {
 
 // Cache that PyTorch's allocator held beyond its tensors when a GPT-2 micro-batch of 8 died on a card of 11.69 GiB:
-// 2.41 GiB beside 7.0 GiB, a third. Where no stream can be replayed, an estimate has to leave as much.
+// 2.41 GiB beside 7.0 GiB, a third. Where no stream can be run, an estimate has to leave as much.
 constexpr double kCacheShare = 0.34;
 // With expandable segments only partly used pages of 20 MiB are lost.
 constexpr double kExpandableCacheShare = 0.05;
 // What a rescaled stream cannot know of order and size: the stream has to run in this share less, too.
 constexpr double kReplayMargin = 0.01;
+// What the outline of an iteration that nobody has seen may miss in order and size: a share, and one of the
+// allocator's segments for blocks of 1 to 10 MiB, which decides on small cards.
+constexpr double kOutlineMargin = 0.08;
+constexpr int64_t kOutlineSegment = int64_t{20} << 20;
 constexpr uint32_t kRefused = UINT32_MAX;  // no tensor's index
 
 // What the allocator was asked for until the death, and at last what did not fit.
@@ -78,16 +82,57 @@ Prediction Predictor::Replayed(int64_t micro_batch, bool expandable, int64_t cap
   if (p.fits) {
     config.capacity = static_cast<int64_t>(static_cast<double>(capacity) * (1 - kReplayMargin));
     p.fits = RunStream(stream, config, d_.facts.timeline->free_lists).fits;
+    if (!p.fits) p.headroom = std::min(p.headroom, config.capacity - capacity);
+  } else {
+    p.headroom = std::min(p.headroom, -result.refused);
   }
-  if (!p.fits) p.headroom = std::min(p.headroom, -result.refused);
   replayed_[key] = p;
   return p;
 }
 
 Prediction Predictor::Training(int64_t micro_batch, bool expandable) const {
   if (replayable_ || (expandable && tensors_known_)) return Replayed(micro_batch, expandable, capacity_);
-  const double ratio = batch_.size > 0 ? static_cast<double>(micro_batch) / static_cast<double>(batch_.size) : 1.0;
-  return Of(states_.total() + demand_.fixed + std::llround(ratio * static_cast<double>(demand_.carrying)), expandable);
+  return Outlined({.batch = Ratio(micro_batch)}, expandable, capacity_);
+}
+
+double Predictor::Ratio(int64_t micro_batch) const {
+  return batch_.size > 0 ? static_cast<double>(micro_batch) / static_cast<double>(batch_.size) : 1.0;
+}
+
+Prediction Predictor::Changed(const OutlineChange& change) const {
+  return Outlined(change, expandable_recorded(), capacity_);
+}
+
+Prediction Predictor::Outlined(const OutlineChange& change, bool expandable, int64_t capacity) const {
+  if (!d_.facts.oom) return Of(d_.facts.peak, expandable);
+  const bool plain = change.LeavesRecord();
+  const auto key = std::make_tuple(std::llround(change.batch * static_cast<double>(batch_.size)), expandable, capacity);
+  if (const auto known = outlined_.find(key); plain && known != outlined_.end()) return known->second;
+  const std::vector<StreamOp> stream = OutlineStream(d_.facts, carriers_, states_, demand_, change);
+  AllocatorConfig config = recorded_;
+  config.expandable_segments = expandable;
+  Prediction p;
+  const auto with_margin = [](int64_t bytes) {
+    return static_cast<int64_t>(static_cast<double>(bytes) * (1 + kOutlineMargin)) + kOutlineSegment;
+  };
+  const int64_t room = std::max<int64_t>(0, capacity + modelled_idle_ - kOutlineSegment);
+  config.capacity = static_cast<int64_t>(static_cast<double>(room) / (1 + kOutlineMargin));
+  ReplayResult result = RunStream(stream, config, d_.facts.timeline->free_lists);
+  p.fits = result.fits;
+  const int64_t refused = result.refused;
+  if (!p.fits) {
+    config.capacity = kUnlimited;
+    result = RunStream(stream, config, d_.facts.timeline->free_lists);
+  }
+  p.reserved = with_margin(modelled_ ? result.peak_reserved : result.peak_allocated);
+  p.allocated = with_margin(result.peak_allocated);
+  p.headroom = capacity + modelled_idle_ - p.reserved;
+  // Another allocator's gaps are not known: none are counted.
+  if (!modelled_) p.fits = p.headroom >= 0;
+  if (!p.fits) p.headroom = std::min(p.headroom, -refused);
+  if (p.headroom < 0) p.fits = false;
+  if (plain) outlined_[key] = p;
+  return p;
 }
 
 Prediction Predictor::Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const {
@@ -192,10 +237,7 @@ Prediction Predictor::WithOnePrivatePool() const {
 
 Prediction Predictor::TrainingWithin(int64_t capacity) const {
   if (replayable_) return Replayed(std::max<int64_t>(batch_.size, 1), expandable_recorded(), capacity);
-  Prediction p = Training(batch_.size, expandable_recorded());
-  p.headroom += capacity - capacity_;
-  p.fits = p.headroom >= 0;
-  return p;
+  return Outlined({}, expandable_recorded(), capacity);
 }
 
 Prediction Predictor::Evaluation(int64_t size) const {

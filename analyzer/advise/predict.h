@@ -10,6 +10,7 @@
 
 #include "analyzer/advise/forward_demand.h"
 #include "analyzer/advise/next_iteration.h"
+#include "analyzer/advise/outlined_run.h"
 #include "analyzer/diagnose/diagnose.h"
 #include "analyzer/diagnose/states.h"
 #include "analyzer/replay/altered.h"
@@ -42,6 +43,8 @@ class Predictor {
 
   // Training with micro-batches of `micro_batch` samples.
   Prediction Training(int64_t micro_batch, bool expandable) const;
+  // Training as it is, changed in another way than its batch. From the parts that are on record, whatever else is.
+  Prediction Changed(const OutlineChange& change) const;
   // The evaluation that died, with batches of `size`.
   Prediction Evaluation(int64_t size) const;
   // A peak of `tensors` bytes in tensors.
@@ -61,6 +64,8 @@ class Predictor {
 
  private:
   Prediction Replayed(int64_t micro_batch, bool expandable, int64_t capacity) const;
+  double Ratio(int64_t micro_batch) const;
+  Prediction Outlined(const OutlineChange& change, bool expandable, int64_t capacity) const;
 
   const Diagnosis& d_;
   Batch batch_;
@@ -75,7 +80,7 @@ class Predictor {
   // The earlier iteration needed as much in tensors as the one that died: what it needs without gaps in the cache is
   // known, though the model does not show the gaps that killed it.
   bool tensors_known_ = false;
-  mutable std::map<std::tuple<int64_t, bool, int64_t>, Prediction> replayed_;
+  mutable std::map<std::tuple<int64_t, bool, int64_t>, Prediction> replayed_, outlined_;
 };
 
 }  // namespace oomtrace

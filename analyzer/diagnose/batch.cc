@@ -127,6 +127,7 @@ BatchCarriers::BatchCarriers(const Timeline& timeline, const Batch& batch) : tim
     if (tensor.layout == 0) continue;
     const std::vector<int64_t>& shape = ShapeOf(timeline, tensor);
     if (tensor.category == Category::kParameter) {
+      own_shapes_.insert({tensor.module.str(), shape});
       parameter_shapes_.insert(shape);
       parameter_shapes_.insert(std::vector<int64_t>(shape.rbegin(), shape.rend()));
     } else if (IsTransient(tensor) && shape.size() > 2 && shape[0] == size_) {
@@ -137,7 +138,11 @@ BatchCarriers::BatchCarriers(const Timeline& timeline, const Batch& batch) : tim
 }
 
 bool BatchCarriers::Carries(const std::vector<int64_t>& shape) const {
-  if (size_ <= 0 || shape.empty() || parameter_shapes_.contains(shape)) return false;
+  return !parameter_shapes_.contains(shape) && Follows(shape);
+}
+
+bool BatchCarriers::Follows(const std::vector<int64_t>& shape) const {
+  if (size_ <= 0 || shape.empty()) return false;
   if (shape[0] == size_) return true;
   if (shape[0] > size_ && shape[0] % size_ == 0) {
     if (multiples_.contains(shape[0] / size_)) return true;
@@ -152,7 +157,12 @@ bool BatchCarriers::Carries(const std::vector<int64_t>& shape) const {
 }
 
 bool BatchCarriers::Carries(const Tensor& tensor) const {
-  return IsTransient(tensor) && tensor.layout != 0 && Carries(ShapeOf(timeline_, tensor));
+  if (!IsTransient(tensor) || tensor.layout == 0) return false;
+  const std::vector<int64_t>& shape = ShapeOf(timeline_, tensor);
+  if (tensor.phase == PhaseKind::kForward && !tensor.backward && !tensor.module.empty()) {
+    return !own_shapes_.contains({tensor.module.str(), shape}) && Follows(shape);
+  }
+  return Carries(shape);
 }
 
 }  // namespace oomtrace

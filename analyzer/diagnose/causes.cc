@@ -120,7 +120,10 @@ class Ranking {
     const double share =
         Share(Of(Category::kParameter) + Of(Category::kGradient) + Of(Category::kOptimizerState), facts_.need());
     // With everything that a step needs, born yet or not: then no batch is small enough.
-    if (CompleteStates(facts_).total() > facts_.available()) {
+    const States states = CompleteStates(facts_);
+    if (states.run_only && share > 0.9) {
+      Add("model_states_too_large", "the model's parameters alone need more than the card has", 0.97);
+    } else if (!states.run_only && states.total() > facts_.available()) {
       Add("model_states_too_large", "parameters, gradients and optimizer state alone need more than the card has",
           0.97);
     } else if (share > 0.5) {

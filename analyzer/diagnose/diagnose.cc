@@ -192,7 +192,9 @@ std::vector<std::string> Unknowns(const Facts& facts) {
   }
   if (WithoutTorch(*facts.timeline)) return unknown;
   if (facts.oom && facts.oom->layout == 0 && !facts.oom->buffer.empty()) {
-    unknown.push_back(absl::StrCat("A shape of what did not fit: it was no tensor but a ", facts.oom->buffer, "."));
+    unknown.push_back(absl::StrCat("A shape of what did not fit: it was no tensor but ",
+                                   absl::StrContains("aeiou", facts.oom->buffer.substr(0, 1)) ? "an " : "a ",
+                                   facts.oom->buffer, "."));
   } else if (facts.oom && facts.oom->layout == 0) {
     unknown.push_back(
         "The shape of the tensor that did not fit: it was asked for without one (a workspace or a library's buffer).");

@@ -236,6 +236,27 @@ int64_t PeakInPhase(const Timeline& timeline, PhaseKind phase, int64_t begin, in
   return peak;
 }
 
+bool TrainingSeen(const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  return !t.optimizers.empty() || !t.steps.empty() || !t.backward_passes.empty() ||
+         (facts.oom && (facts.oom->backward || facts.oom->phase == PhaseKind::kBackward ||
+                        facts.oom->phase == PhaseKind::kOptimizerStep));
+}
+
+bool EvaluatesInEachStep(const Facts& facts) {
+  constexpr int64_t kFewest = 5, kMost = 40;
+  const Timeline& t = *facts.timeline;
+  int64_t steps = 0, with = 0;
+  for (auto step = t.steps.rbegin(); step != t.steps.rend() && steps < kMost; ++step) {
+    if (step->end > facts.moment) continue;
+    ++steps;
+    with += std::any_of(t.phases.begin(), t.phases.end(), [&](const PhaseMark& mark) {
+      return mark.phase == PhaseKind::kEvaluation && mark.time >= step->begin && mark.time < step->end;
+    });
+  }
+  return steps >= kFewest && 10 * with >= 9 * steps;
+}
+
 bool IsTraining(PhaseKind phase) {
   return phase == PhaseKind::kForward || phase == PhaseKind::kBackward || phase == PhaseKind::kOptimizerStep;
 }

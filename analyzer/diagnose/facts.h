@@ -70,6 +70,13 @@ int64_t PeakBetween(const Timeline& timeline, int64_t begin, int64_t end);
 // The same, only while the process was in `phase`.
 int64_t PeakInPhase(const Timeline& timeline, PhaseKind phase, int64_t begin, int64_t end);
 
+// Whether anything before the moment shows that the program trains: an optimizer, a backward pass, a step.
+bool TrainingSeen(const Facts& facts);
+
+// Whether nearly all of the last steps ran a model without gradients, or in evaluation mode: then that is a part of the
+// training (a teacher, a rollout, features computed beforehand), and no evaluation.
+bool EvaluatesInEachStep(const Facts& facts);
+
 // Whether the phase belongs to training proper.
 bool IsTraining(PhaseKind phase);
 

@@ -156,7 +156,21 @@ Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
   AddKept(facts, kept, p);
   AddMove(oom, p);
   const States states = CompleteStates(facts);
-  if (states.total() > facts.available()) {
+  if (states.run_only) {
+    // Of a model that dies on its way to the card, what is there and the parameter that did not fit are a lower bound.
+    const bool moving = facts.oom->phase == PhaseKind::kSetUp && 10 * states.parameters >= 9 * facts.need();
+    if (moving || states.if_trained() > facts.available()) {
+      p.evidence.push_back(absl::StrCat(
+          moving ? absl::StrCat("The model's parameters alone are more than this process can have (",
+                                Bytes(facts.available()), "): ", Bytes(states.parameters),
+                                " of them were on the card when the next ", Bytes(facts.refused), " did not fit. ")
+                 : "",
+          "No optimizer, backward pass or training forward was seen: the program may only run the model. If it is "
+          "trained, gradients (",
+          Bytes(states.gradients), ") and, with AdamW, state (", Bytes(states.optimizer),
+          ") for what was on the card so far come on top of the parameters."));
+    }
+  } else if (states.total() > facts.available()) {
     p.evidence.push_back(absl::StrCat("No batch size helps: parameters (", Bytes(states.parameters), "), gradients (",
                                       Bytes(states.gradients), ") and ",
                                       states.optimizer_known ? states.optimizer_type : "an AdamW optimizer's",
@@ -164,8 +178,7 @@ Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
                                       "; this process can have ", Bytes(facts.available()), ".",
                                       states.optimizer_known ? ""
                                                              : " No optimizer was seen: it is what training with AdamW "
-                                                               "would need of what was on the card so far; to run the "
-                                                               "model only, its parameters are enough."));
+                                                               "would need of what was on the card so far."));
   }
   AddRequest(facts, p);
   return p;
@@ -333,7 +346,7 @@ Outlier CompareWithEarlierBatches(const Facts& facts) {
 Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& kept) {
   if (!facts.oom) return Healthy(facts, leak);
   const Timeline& t = *facts.timeline;
-  const bool evaluation = facts.oom->phase == PhaseKind::kEvaluation;
+  const bool evaluation = facts.oom->phase == PhaseKind::kEvaluation && !EvaluatesInEachStep(facts);
   const bool trained = facts.oom->time >= t.first_training_forward || IsTraining(facts.oom->phase);
   if (OthersDecide(facts)) {
     Pattern p{"other_process", 0.9, {}};

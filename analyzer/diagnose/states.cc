@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "analyzer/diagnose/untrained.h"
 
 namespace oomtrace {
 
@@ -27,6 +28,14 @@ double StatePerParameterByte(const std::string& type, const std::string& options
     return none ? 0 : 1;
   }
   return 2;
+}
+
+bool StepsWithTemporaries(const std::string& type, const std::string& options) {
+  if (absl::StrContains(options, "fused=True") || absl::StrContains(options, "foreach=False")) return false;
+  const std::string name = absl::AsciiStrToLower(type);
+  if (absl::StrContains(name, "8bit") || absl::StrContains(name, "paged")) return false;
+  return absl::StrContains(name, "adam") || absl::StrContains(name, "adagrad") || absl::StrContains(name, "rmsprop") ||
+         absl::StrContains(name, "adadelta");
 }
 
 States CompleteStates(const Facts& facts) {
@@ -57,15 +66,22 @@ States CompleteStates(const Facts& facts) {
     trained += optimizer.parameter_bytes;
     state += StatePerParameterByte(optimizer.type, optimizer.options) * static_cast<double>(optimizer.parameter_bytes);
     states.optimizer_type = optimizer.type;
+    if (StepsWithTemporaries(optimizer.type, optimizer.options))
+      states.step_temporaries = std::max(states.step_temporaries, optimizer.parameter_bytes);
   }
   states.optimizer_known = !t.optimizers.empty();
+  const bool forward = facts.oom ? facts.oom->phase == PhaseKind::kForward : false;
+  states.run_only = !TrainingSeen(facts) && !forward && t.first_training_forward > facts.moment;
   if (!states.optimizer_known) {
     trained = states.parameters;
     state = 2.0 * static_cast<double>(trained);
     states.optimizer_type = "AdamW";
+    states.step_temporaries = trained;
   }
   // Optimizers that train the same parameters, as one made anew for each epoch does, share the gradients.
   if (trainable > 0) trained = std::min(trained, trainable);
+  const Untrained untrained = FindUntrained(facts);
+  if (untrained.gets_gradients) trained += untrained.parameters;
   states.gradients = std::max(live_gradients, trained);
   // A step whose state was only half born (it died in the middle of the first one) counts as not reached.
   const bool reached = facts.steps > std::max<int64_t>(facts.state_step, 0);

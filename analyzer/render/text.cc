@@ -210,11 +210,16 @@ class Text {
       if (static_cast<double>(owner.bytes()) < kOwnerShare * static_cast<double>(r_.device().total())) continue;
       // A category with one owner would say the same twice.
       if (owner.bytes() == category_bytes && owner.name().empty()) continue;
-      std::string name =
-          absl::StrCat(owner.name(), owner.site().empty() || owner.site() == owner.name() ? "" : " at " + owner.site());
-      if (category == "other" && !owner.site().empty()) name = owner.site();
-      if (owner.tensors() > 1) name = absl::StrCat(owner.tensors(), " x ", name);
-      if (name.size() > 40) name = absl::StrCat(name.substr(0, 18), "..", name.substr(name.size() - 20));
+      const bool placed = !owner.site().empty() && owner.site() != owner.name();
+      const std::string place = placed && category != "other" ? " at " + owner.site() : "";
+      const std::string count = owner.tensors() > 1 ? absl::StrCat(owner.tensors(), " x ") : "";
+      std::string what = category == "other" && placed ? owner.site() : owner.name();
+      // The place stays whole, and of a module's path its end, which says most.
+      constexpr size_t kWidest = 40, kShortest = 12;
+      const size_t taken = count.size() + place.size();
+      const size_t room = std::max(kShortest, taken < kWidest ? kWidest - taken : 0);
+      if (what.size() > room) what = absl::StrCat("..", what.substr(what.size() + 2 - room));
+      const std::string name = absl::StrCat(count, what, place);
       Row(2, name, owner.bytes());
       rest -= owner.bytes();
       ++shown;

@@ -1,0 +1,76 @@
+"""Fixes against the same job really run with them: what is said to fit fits, and the predicted peaks are near."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent / "fixes"
+sys.path.insert(0, str(FOLDER))
+
+from pairs import CORPUS, MIB, Bench, quantile  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    bench = Bench(tmp_path_factory.mktemp("pairs"))
+    yield bench
+    bench.close()
+
+
+def assert_held(pairs):
+    assert not [pair for pair in pairs if pair.said and not pair.fits]
+
+
+def test_a_few_pairs(bench):
+    pairs = [*bench.pairs("mlp.py", ["--batch_size", 4096], shares=(0.9,))]
+    pairs += bench.pairs("convnet.py", ["--batch_size", 48, "--depth", 3], shares=(0.7,))
+    assert len(pairs) >= 2
+    assert_held(pairs)
+
+
+def test_graphs_that_add_up_over_an_evaluation_are_not_answered_with_its_batch(bench):
+    pairs = {pair.fix: pair for pair in bench.pairs("evaluation.py", ["--keep", "loss"], shares=(0.6,))}
+    assert "evaluation_batch" not in pairs
+    for fix in ("no_grad", "detach"):
+        assert pairs[fix].said
+        assert pairs[fix].fits
+
+
+def test_what_an_evaluation_keeps_to_its_end_is_part_of_the_promise(bench):
+    arguments = ["--keep", "output", "--samples", 400000]
+    pairs = {pair.fix: pair for pair in bench.pairs("evaluation.py", arguments, shares=(0.12,))}
+    assert not pairs["no_grad"].said
+    assert pairs["move_to_cpu"].said
+    assert pairs["move_to_cpu"].fits
+
+
+def test_a_network_that_nobody_trains_is_noticed(bench):
+    pairs = {pair.fix: pair for pair in bench.pairs("two_networks.py", [], shares=(0.9,))}
+    assert "freeze_untrained" in pairs
+    assert_held(pairs.values())
+
+
+def test_a_model_that_is_only_run_is_not_told_what_training_would_need(dryrun, analyze, tmp_path):
+    script = tmp_path / "serve.py"
+    script.write_text(
+        "import torch\n"
+        "layers = torch.nn.ModuleList(torch.nn.Linear(2000, 2000) for _ in range(20)).half()\n"
+        "layers.requires_grad_(False)\n"
+        "layers.to('cuda')\n"
+    )
+    report = analyze(dryrun(script, gpu="360MiB")).report
+    causes = {cause["id"]: cause["title"] for cause in report["causes"]}
+    assert "optimizer" not in causes["model_states_too_large"]
+    assert any("only run the model" in sentence for sentence in report["evidence"])
+    assert not [fix["id"] for fix in report["fixes"] if fix["fits"] or "optimizer" in fix["id"]]
+    assert {"quantized_weights", "shard_states"} <= {fix["id"] for fix in report["fixes"]}
+
+
+@pytest.mark.slow
+def test_all_pairs(bench):
+    pairs = [pair for job, arguments in CORPUS for pair in bench.pairs(job, arguments)]
+    assert_held(pairs)
+    replayed = [abs(pair.error) for pair in pairs if pair.basis == "replayed" and pair.fix.startswith("micro_batch")]
+    assert quantile(replayed, 0.5) <= 0.01, sorted(replayed)
+    assert all(pair.real > MIB for pair in pairs)

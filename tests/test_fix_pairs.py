@@ -47,7 +47,7 @@ def test_what_an_evaluation_keeps_to_its_end_is_part_of_the_promise(bench):
 
 def test_a_network_that_nobody_trains_is_noticed(bench):
     pairs = {pair.fix: pair for pair in bench.pairs("two_networks.py", [], shares=(0.9,))}
-    assert "freeze_untrained" in pairs
+    assert "no_grad" in pairs
     assert_held(pairs.values())
 
 

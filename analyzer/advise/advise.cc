@@ -128,7 +128,6 @@ int Effort(const report::Fix& fix) {
                                                   "bound_queue",
                                                   "move_to_cpu",
                                                   "no_grad",
-                                                  "freeze_untrained",
                                                   "bound_kv_cache",
                                                   "raise_memory_limit",
                                                   "share_private_pool",
@@ -162,7 +161,8 @@ void Rank(Advisor& a) {
   const auto first = [&](const report::Fix& fix) {
     return (pattern == "other_process" && fix.id() == "free_other_processes") ||
            (pattern == "late_allocation" && fix.id() == "off_device") ||
-           (pattern == "batch_outlier" && fix.id() == "bound_batch") || fix.id() == "no_grad";
+           (pattern == "batch_outlier" && fix.id() == "bound_batch") ||
+           (a.facts().oom && a.facts().oom->phase == PhaseKind::kEvaluation && fix.id() == "no_grad");
   };
   std::stable_sort(a.fixes().begin(), a.fixes().end(), [&](const report::Fix& x, const report::Fix& y) {
     if (x.fits() != y.fits()) return x.fits();

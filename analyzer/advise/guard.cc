@@ -87,7 +87,8 @@ int64_t Floor(const Advisor& a, const report::Fix& fix) {
     return std::max(states.total() - states.optimizer * 3 / 4,
                     a.facts().need() + StateToCome(a) - states.optimizer * 3 / 4);
   }
-  if (id == "no_grad" || id == "evaluation_batch") return TrainingAlone(a.facts());
+  const bool evaluation = a.facts().oom->phase == PhaseKind::kEvaluation;
+  if (evaluation && (id == "no_grad" || id == "evaluation_batch")) return TrainingAlone(a.facts());
   return 0;
 }
 

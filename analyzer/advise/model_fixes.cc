@@ -47,7 +47,7 @@ void FreezeUntrained(Advisor& a) {
   const bool enough = p.fits && gradients > 0;
   if (!enough) p = a.Changed(apart, gradients + untrained.activations);
   report::Fix& fix = a.Add(
-      "freeze_untrained", "Run the network that is not trained without gradients",
+      "no_grad", "Run the network that is not trained without gradients",
       absl::StrCat(enough ? "call requires_grad_(False) on " : "put torch.no_grad() around the call of ", who,
                    enough ? "; where nothing before it is trained through it, torch.no_grad() round the call spares "
                             "its activations as well"

@@ -154,6 +154,8 @@ class Outline {
 
   void Forward() {
     activations_.clear();
+    // A convolution's scratch space, or a gap that nothing fits into: as large as one activation, through the pass.
+    if (!kept_.empty()) scratch_ = New(*std::max_element(kept_.begin(), kept_.end()));
     // What is kept is made of something as large that is not, as a convolution's output before its activation is.
     for (const int64_t bytes : kept_) {
       const uint32_t temporary = New(bytes);
@@ -185,6 +187,7 @@ class Outline {
     }
     for (; next < gradients.size(); ++next) Gradient(gradients[next], skip);
     if (incoming != 0) Free(incoming);
+    if (scratch_ != 0) Free(std::exchange(scratch_, 0));
     activations_.clear();
     gradients_made_ = states_.gradients;
   }
@@ -228,6 +231,7 @@ class Outline {
   std::vector<int64_t> kept_;  // of a whole forward, as changed
   std::vector<std::pair<uint32_t, int64_t>> activations_;
   std::vector<uint32_t> logits_made_;
+  uint32_t scratch_ = 0;
   int64_t gradients_made_ = 0;
   int64_t state_made_ = 0;
   uint32_t next_block_ = kFirstNewBlock;

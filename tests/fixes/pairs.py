@@ -71,13 +71,12 @@ def knobs_for(fix):
     turned = [word for name, value in values.items() for word in (f"--{name}", value)]
     by_name = {
         "expandable_segments": EXPANDABLE,
-        "no_grad": ["--no_grad", 1],
+        "no_grad": ["--no_grad", 1, "--freeze", 1],
         "move_to_cpu": ["--no_grad", 1, "--to_cpu", 1],
         "detach": ["--detach", 1],
         "fused_optimizer": ["--fused", 1],
         "activation_checkpointing": ["--checkpoint", 1],
         "bf16_states": ["--bf16", 1],
-        "freeze_untrained": ["--freeze", 1],
     }
     if fix["id"] == "micro_batch_expandable_segments":
         return turned + EXPANDABLE
@@ -147,7 +146,8 @@ def summary(pairs):
         errors = [abs(pair.error) for pair in of if not pair.conditional]
         said = [pair for pair in of if pair.said]
         wrong = sum(not pair.fits for pair in said)
-        yield f"| {basis} | {len(of)} | {quantile(errors, 0.5):.1%} | {quantile(errors, 0.95):.1%} | {len(said)} | {wrong} |"
+        median, most = quantile(errors, 0.5), quantile(errors, 0.95)
+        yield f"| {basis} | {len(of)} | {median:.1%} | {most:.1%} | {len(said)} | {wrong} |"
 
 
 def main():

@@ -80,17 +80,25 @@ void FitStates(Advisor& a) {
         "more cards, and traffic between them");
 }
 
-// A model that dies on its way to the card, and nothing that shows it to be trained. How large it is in all is not on
-// record: each change says up to which size it helps.
+// A model that dies on its way to the card, and nothing that shows it to be trained. Where the recorder did not see how
+// large it is in all, each change says up to which size it helps.
 void FitParameters(Advisor& a) {
   const int64_t there = a.predictor().states().parameters;
   const int64_t capacity = a.predictor().capacity();
+  const ModelMove& move = a.facts().oom->move;
+  const bool known = move.left > 0;
+  const int64_t whole = known ? std::max(there, move.arrived) + move.left : there + a.facts().refused;
   const auto add = [&](const char* id, const std::string& title, const std::string& change, double share,
                        const std::string& price) {
     Prediction p;
-    p.reserved = static_cast<int64_t>(share * static_cast<double>(there + a.facts().refused));
+    p.reserved = static_cast<int64_t>(share * static_cast<double>(whole));
     p.headroom = capacity - p.reserved;
     report::Fix& fix = a.Add(id, title, change, p, price);
+    if (p.headroom < 0) return;
+    if (known) {
+      fix.set_condition(absl::StrCat("if what runs the model fits beside its parameters, in ", Bytes(p.headroom)));
+      return;
+    }
     fix.set_condition(absl::StrCat(
         "if all parameters come to less than ", Bytes(static_cast<int64_t>(static_cast<double>(capacity) / share)),
         " as they are now (", Bytes(there), " of them were on the card), and what runs the model fits beside them"));

@@ -49,6 +49,10 @@ void Collect(Advisor& a) {
     ShrinkEvaluation(a);
     return;
   }
+  if (a.Has("data_on_card")) {
+    KeepDataOnHost(a);
+    return;
+  }
   if (a.facts().oom->phase == PhaseKind::kEvaluation && a.predictor().states().run_only) {
     ShrinkEvaluation(a);
     GrowSegments(a);

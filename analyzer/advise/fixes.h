@@ -23,6 +23,7 @@ void ChunkLogits(Advisor& a);           // model_fixes.cc
 void Checkpoint(Advisor& a);
 void FreezeUntrained(Advisor& a);  //   a network that no optimizer trains
 void MoveLateAllocation(Advisor& a);
+void KeepDataOnHost(Advisor& a);        //   what was copied to the card before any model ran
 void ShrinkOptimizerState(Advisor& a);  // state_fixes.cc
 void StepWithoutTemporaries(Advisor& a);
 void FitParameters(Advisor& a);   //   where a model does not fit that nothing shows to be trained

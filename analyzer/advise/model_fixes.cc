@@ -72,6 +72,22 @@ void Checkpoint(Advisor& a) {
 }
 
 // One of the new statements, the one that makes most first: what it makes goes to the CPU, and the rest has to fit.
+void KeepDataOnHost(Advisor& a) {
+  const Prediction p =
+      a.predictor().Without([](const Tensor& tensor) { return tensor.category == Category::kInput; }, true);
+  report::Fix& fix =
+      a.Add("move_to_cpu", "Keep it on the host",
+            absl::StrCat(
+                "leave what is copied at ", a.Where(),
+                " on the CPU and move one batch at a time, x = x.to(\"cuda\", non_blocking=True), from pinned memory "
+                "(DataLoader(..., pin_memory=True)); load files with map_location=\"cpu\""),
+            p, "a copy over the bus for each batch");
+  if (!fix.fits()) return;
+  fix.set_fits(false);
+  fix.set_condition(absl::StrCat("if the model and one batch, of which nothing had run yet, need no more than ",
+                                 Bytes(fix.headroom())));
+}
+
 void MoveLateAllocation(Advisor& a) {
   const NewlyMade made = FindNewlyMade(a.facts());
   const Timeline& t = a.t();

@@ -40,6 +40,7 @@ class Ranking {
     AddLeak();
     if (facts_.oom) {
       AddRequest();
+      AddData();
       AddStates();
       AddActivations();
       AddEvaluation();
@@ -87,7 +88,9 @@ class Ranking {
 
   void AddRequest() {
     if (facts_.refused > facts_.available()) {
-      Add("single_allocation_exceeds_card", "one tensor is larger than all the memory this process can have", 0.96);
+      const bool without_others = facts_.refused <= facts_.available() + facts_.device.other_processes();
+      Add("single_allocation_exceeds_card", "one tensor is larger than all the memory this process can have",
+          Is("other_process") && without_others ? 0.4 : 0.96);
     }
     if (facts_.refused_by_limit) {
       Add("memory_limit", "the process runs under a memory limit (set_per_process_memory_fraction)",
@@ -114,6 +117,16 @@ class Ranking {
       AddBeside("attention_scores_too_large", "attention scores (length x length) are materialised",
                 0.4 + scores * 0.5 + (asked_for_attention ? 0.2 : 0));
     }
+  }
+
+  // Before any model has run, what came from the host and is no parameter is a data set or a loaded file: no batch yet.
+  void AddData() {
+    if (facts_.oom->phase != PhaseKind::kSetUp) return;
+    const double share = Share(Of(Category::kInput), facts_.need());
+    const double computed =
+        Share(Of(Category::kActivation) + Of(Category::kTemporary) + Of(Category::kUnknown), facts_.need());
+    if (share > 0.5 && computed < 0.1)
+      Add("data_on_card", "data, or a loaded file, was copied to the card before any model ran", 0.5 + share / 2);
   }
 
   void AddStates() {
@@ -158,7 +171,7 @@ class Ranking {
       forward_born += tensor.bytes;
       if (tensor.grad_mode) kept += tensor.bytes;
     }
-    if (facts_.oom->grad_mode && 2 * kept > forward_born && kept > 0) {
+    if (facts_.oom->grad_mode && 2 * kept > forward_born && kept > 0 && EvaluatesWithGradients(facts_)) {
       Add("evaluation_without_no_grad", "evaluation runs with gradients on and keeps a graph", 0.93);
     }
     if (kept_.found) {

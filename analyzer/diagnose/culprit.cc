@@ -100,6 +100,8 @@ report::Culprit FindCulprit(const Facts& facts, const Leak& leak, const KeptOutp
     const NewlyMade made = FindNewlyMade(facts);
     if (made.example >= 0 && 2 * made.statement >= made.bytes) {
       FillTensorCulprit(t, t.tensors[static_cast<size_t>(made.example)], culprit);
+      // The graph of the forward in work will let go of it by itself.
+      if (KeptByGraph(culprit.holder())) culprit.clear_holder();
       return culprit;
     }
   }

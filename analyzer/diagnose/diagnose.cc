@@ -283,7 +283,7 @@ void AddOwnLimit(const Facts& facts, Pattern& pattern) {
 void DiagnoseTraining(const Timeline& timeline, Diagnosis& d) {
   d.leak = FindLeak(timeline, d.facts.oom ? d.facts.oom->time : timeline.end, d.facts.oom != nullptr);
   if (!d.facts.oom) LeaveOutWhatHasALimit(d.facts, d.leak);
-  d.leak.with_graph = d.leak.with_graph || KeptByGraph(HolderOf(d.facts, d.leak));
+  d.leak.with_graph = LeaksGraphs(d.facts, d.leak);
   for (const uint32_t i : LeakedTensors(d.facts, d.leak)) {
     const Tensor& tensor = timeline.tensors[i];
     d.facts.leaked[static_cast<int>(tensor.category)] += tensor.bytes;

@@ -257,6 +257,31 @@ bool EvaluatesInEachStep(const Facts& facts) {
   return steps >= kFewest && 10 * with >= 9 * steps;
 }
 
+int64_t BeginOfEvaluation(const Timeline& timeline, int64_t time) {
+  int64_t begin = 0;
+  bool evaluating = false;
+  for (const PhaseMark& mark : timeline.phases) {
+    if (mark.time > time) break;
+    if (mark.phase == PhaseKind::kEvaluation && !evaluating) begin = mark.time;
+    evaluating = !IsTraining(mark.phase) && (evaluating || mark.phase == PhaseKind::kEvaluation);
+  }
+  return begin;
+}
+
+bool EvaluatesWithGradients(const Facts& facts) {
+  const Timeline& t = *facts.timeline;
+  const auto in_module = [&](uint32_t stack) { return stack < t.stacks.size() && t.stacks[stack].module != 0; };
+  if (facts.oom->grad_mode && in_module(facts.oom->stack)) return true;
+  const int64_t begin = BeginOfEvaluation(t, facts.moment);
+  bool modules = false;
+  for (auto tensor = t.tensors.rbegin(); tensor != t.tensors.rend() && tensor->born >= begin; ++tensor) {
+    if (!in_module(tensor->stack)) continue;
+    if (tensor->grad_mode) return true;
+    modules = true;
+  }
+  return !modules && facts.oom->grad_mode;
+}
+
 bool IsTraining(PhaseKind phase) {
   return phase == PhaseKind::kForward || phase == PhaseKind::kBackward || phase == PhaseKind::kOptimizerStep;
 }

@@ -77,6 +77,14 @@ bool TrainingSeen(const Facts& facts);
 // training (a teacher, a rollout, features computed beforehand), and no evaluation.
 bool EvaluatesInEachStep(const Facts& facts);
 
+// When the last evaluation at or before a time began, 0: there was none. What lies between two of its batches is part
+// of it, as where `with torch.no_grad():` stands inside the loop over them; training ends it.
+int64_t BeginOfEvaluation(const Timeline& timeline, int64_t time);
+
+// Whether modules ran with gradients on in the evaluation that died. Where none did, what was made between their calls
+// hangs from no graph, whatever the mode was there.
+bool EvaluatesWithGradients(const Facts& facts);
+
 // Whether the phase belongs to training proper.
 bool IsTraining(PhaseKind phase);
 

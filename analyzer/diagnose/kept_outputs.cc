@@ -17,17 +17,6 @@ namespace {
 // Fewer batches show no trend.
 constexpr size_t kFewestBatches = 4;
 
-int64_t BeginOfEvaluation(const Facts& facts) {
-  int64_t begin = 0;
-  PhaseKind before = PhaseKind::kSetUp;
-  for (const PhaseMark& mark : facts.timeline->phases) {
-    if (mark.time > facts.moment) break;
-    if (mark.phase == PhaseKind::kEvaluation && before != PhaseKind::kEvaluation) begin = mark.time;
-    before = mark.phase;
-  }
-  return begin;
-}
-
 // When each batch of the evaluation began: births of the statement where its inputs arrive, else of the first one that
 // allocates again and again what does not stay. What a statement makes with nothing else between is of one batch, as
 // the image and the label of `x, t = x.cuda(), t.cuda()` are.
@@ -103,16 +92,17 @@ KeptOutputs FindKeptOutputs(const Facts& facts) {
   KeptOutputs kept;
   if (!facts.oom || facts.oom->phase != PhaseKind::kEvaluation) return kept;
   const Timeline& t = *facts.timeline;
-  const int64_t begin = BeginOfEvaluation(facts);
+  const int64_t begin = BeginOfEvaluation(t, facts.moment);
   // Of batches before, only what they kept may be on record.
   const int64_t known = std::max(begin, PartlyKnownUntil(t, facts.moment));
   const std::vector<int64_t> batches = Batches(t, known, facts.moment);
   std::map<std::pair<uint32_t, size_t>, std::vector<uint32_t>> groups;
+  const bool with_gradients = EvaluatesWithGradients(facts);
   int64_t beside_states = facts.refused;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
     if (!IsParameterState(tensor.category)) beside_states += tensor.bytes;
-    if (tensor.born < begin || tensor.stack == 0 || tensor.grad_mode) continue;
+    if (tensor.born < begin || tensor.stack == 0 || (tensor.grad_mode && with_gradients)) continue;
     groups[{tensor.stack, t.layouts[tensor.layout].shape.size()}].push_back(i);
   }
   int64_t largest = 0;

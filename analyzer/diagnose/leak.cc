@@ -42,7 +42,7 @@ std::vector<int64_t> Boundaries(const Timeline& timeline, int64_t until, bool& s
 
 // Several tensors a step, made under grad mode, are a graph; one is an output. A scalar made under grad mode is a loss
 // that brings its graph's nodes along, whatever memory they still hold.
-bool KeepsGraph(const Timeline& timeline, const Leak& leak) {
+bool KeepsGraph(const Timeline& timeline, Leak& leak) {
   int64_t with_grad = 0;
   for (const LeakGroup& group : leak.groups) {
     const Tensor& tensor = timeline.tensors[group.example];
@@ -51,8 +51,8 @@ bool KeepsGraph(const Timeline& timeline, const Leak& leak) {
   if (2 * with_grad < leak.total) return false;
   const Tensor& largest = timeline.tensors[leak.groups.front().example];
   const Layout& layout = timeline.layouts[largest.layout];
-  const bool scalar = layout.has_shape() && layout.shape.empty();
-  return scalar || (leak.groups.size() >= 3 && leak.tensors_per_boundary > 2.5);
+  leak.scalar = layout.has_shape() && layout.shape.empty();
+  return leak.scalar || (leak.groups.size() >= 3 && leak.tensors_per_boundary > 2.5);
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ struct Leak {
   bool boundaries_are_steps = true;
   LeakGrowth growth = LeakGrowth::kStaying;  // of the group that grew most
   bool with_graph = false;                   // activations of older steps: something keeps the graph of each
+  bool scalar = false;                       // what leaks most are scalars
   std::vector<LeakGroup> groups;             // largest first
 
   std::set<uint32_t> stacks() const;  // of all groups

@@ -312,6 +312,21 @@ void LeaveOutWhatHasALimit(const Facts& facts, Leak& leak) {
 
 bool KeptByGraph(const std::string& holder) { return holder.starts_with(kGraph); }
 
+bool LeaksGraphs(const Facts& facts, const Leak& leak) {
+  if (KeptByGraph(HolderOf(facts, leak))) return true;
+  if (!leak.with_graph || leak.scalar) return leak.with_graph;
+  // Of what containers hold a few of each kind are named, of what graphs keep all up to a few thousand.
+  int64_t by_graph = 0, all = 0;
+  bool named = false;
+  for (const uint32_t i : LeakedTensors(facts, leak)) {
+    const Tensor& tensor = facts.timeline->tensors[i];
+    all += tensor.bytes;
+    if (KeptByGraph(tensor.holder.str())) by_graph += tensor.bytes;
+    named = named || !tensor.holder.empty();
+  }
+  return !named || 4 * by_graph >= all;
+}
+
 std::string GraphOwner(const std::string& holder) { return holder.substr(KeptByGraph(holder) ? kGraph.size() : 0); }
 
 }  // namespace oomtrace

@@ -24,8 +24,12 @@ std::vector<std::string> OtherHoldersOf(const Facts& facts, const Leak& leak);
 // before the device is full: growth until then is no leak. Each addition of a leak counts as one entry.
 void LeaveOutWhatHasALimit(const Facts& facts, Leak& leak);
 
-// Whether what leaks is kept, for the most part, by the autograd graph of a tensor that somebody holds.
+// Whether a name says that the autograd graph of a tensor that somebody holds is the keeper.
 bool KeptByGraph(const std::string& holder);
+// Whether graphs keep what leaks: the names tell, and what FindLeak() supposed stands where they do not. Of tensors
+// that containers hold themselves (states, actions and rewards of a replay buffer) no graph is to blame, though they
+// are several a step and made with gradients on.
+bool LeaksGraphs(const Facts& facts, const Leak& leak);
 // The tensor, or the container of tensors, that such a graph hangs from: the name without what says that it is a graph.
 std::string GraphOwner(const std::string& holder);
 

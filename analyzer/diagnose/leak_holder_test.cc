@@ -68,6 +68,23 @@ TEST(LeakHolder, AGraphMakesTheCauseOne) {
   EXPECT_EQ(d.report.causes(0).id(), "accumulating_autograd_graph");
 }
 
+TEST(LeakHolder, WhatAContainerHoldsItselfIsNoGraph) {
+  TrainingRun run;
+  for (int step = 0; step < 12; ++step) {
+    run.Iteration([&] {
+      for (int line = 31; line < 35; ++line) run.Keep("train.py", line, {64, 1000}, 8 * kMiB, /*grad_mode=*/true);
+    });
+  }
+  EXPECT_EQ(Diagnose(run.timeline()).report.causes(0).id(), "accumulating_autograd_graph");
+  int number = 0;
+  for (Tensor& tensor : run.raw().tensors) {
+    if (tensor.bytes != 8 * kMiB) continue;
+    tensor.holder = absl::StrCat("buffer[", number / 4, "][", number % 4, "]");
+    ++number;
+  }
+  EXPECT_EQ(Diagnose(run.timeline()).report.causes(0).id(), "accumulating_tensors");
+}
+
 TEST(LeakHolder, OfATensorThatIsReplacedAnEarlierOneTells) {
   TrainingRun run;
   uint32_t bank = run.Keep("train.py", 12, {1, 1000}, 4 * kMiB);

@@ -24,13 +24,7 @@ int64_t PeakBeforeLeak(const Facts& facts, const Leak& leak) {
   const int64_t since = std::max<int64_t>(0, leak.since);
   if (facts.oom->phase == PhaseKind::kEvaluation) {
     const int64_t earlier = PeakInPhase(t, PhaseKind::kEvaluation, t.first_training_forward, facts.oom->time);
-    const int64_t begin_of_this = [&] {
-      int64_t begin = 0;
-      for (const PhaseMark& mark : t.phases) {
-        if (mark.time <= facts.oom->time && mark.phase == PhaseKind::kEvaluation) begin = mark.time;
-      }
-      return begin;
-    }();
+    const int64_t begin_of_this = BeginOfEvaluation(t, facts.oom->time);
     const int64_t before = PeakInPhase(t, PhaseKind::kEvaluation, t.first_training_forward, begin_of_this);
     if (before > 0) return before;
     if (earlier > 0 && t.steps.empty()) return earlier;
@@ -381,9 +375,11 @@ Pattern DecidePattern(const Facts& facts, const Leak& leak, const KeptOutputs& k
     AddRequest(facts, p);
     return p;
   }
-  // Lines that had never run account for a need never seen before: it is new, whatever the state of the cache.
+  // A need far above any before, of which the idle cache is the smaller part, or of which lines that had never run
+  // account for most, is what is new: without it the state of the cache had done no harm.
   const int64_t excess = facts.need() - earlier_peak;
-  const bool is_new = !evaluation && excess > 0 && 2 * FindNewlyMade(facts).bytes >= excess;
+  const bool grown = excess > facts.unallocated() && 4 * excess > earlier_peak;
+  const bool is_new = !evaluation && excess > 0 && (grown || 2 * FindNewlyMade(facts).bytes >= excess);
   if (facts.oom->from_caching_allocator && facts.unallocated() >= facts.refused && !is_new)
     return Fragmented(facts, earlier_peak);
   if (evaluation) return EvaluationDeath(facts, kept, training_peak);

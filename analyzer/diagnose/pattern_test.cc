@@ -73,6 +73,18 @@ TEST(Pattern, ThirdIterationWithEnoughUnallocatedIsFragmentation) {
   EXPECT_EQ(PatternOf(run), "fragmentation");
 }
 
+// Layers were unfrozen: more than twice the need of before, with little in the cache.
+TEST(Pattern, ANeedFarAboveAnyBeforeIsNoFragmentation) {
+  TrainingRun run;
+  run.Iteration();
+  run.Iteration();
+  run.Forward(16);
+  for (int kept = 0; kept < 8; ++kept) run.Keep("model.py", 101, {16, 1024, 768}, 400 * kMiB, /*grad_mode=*/true);
+  run.SetReserved(run.live() + 500 * kMiB);
+  run.Die("model.py", 102, {16, 1024, 768}, 400 * kMiB);
+  EXPECT_EQ(PatternOf(run), "late_allocation");
+}
+
 TEST(Pattern, LeakThatDiesInEvaluationIsALeak) {
   TrainingRun run;
   for (int step = 0; step < 20; ++step) {

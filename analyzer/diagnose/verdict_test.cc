@@ -44,6 +44,23 @@ TEST(KeptOutputs, AnEvaluationThatKeepsItsOutputsIsNamedWithTheirHolder) {
   EXPECT_EQ(d.report.culprit().holder(), "preds[3]");
 }
 
+// `with torch.no_grad():` inside the loop: between two batches it is no evaluation by its phase.
+TEST(KeptOutputs, AnEvaluationGoesOnBetweenItsBatches) {
+  TrainingRun run;
+  run.Iteration();
+  run.Iteration();
+  for (int batch = 0; batch < 12; ++batch) {
+    run.EnterPhase(PhaseKind::kEvaluation);
+    const uint32_t input = run.Allocate("train.py", 40, {8, 64}, 2048, Category::kInput);
+    run.Allocate("train.py", 41, {8, 1000}, 700 * kMiB, Category::kTemporary);
+    run.EnterPhase(PhaseKind::kBetweenSteps);
+    run.Free(input);
+  }
+  run.EnterPhase(PhaseKind::kEvaluation);
+  run.Die("model.py", 201, {8, 1000}, 4 * kGiB);
+  EXPECT_EQ(Diagnose(run.timeline()).report.causes(0).id(), "evaluation_accumulates_outputs");
+}
+
 // x, t = x.cuda(), t.cuda()
 TEST(KeptOutputs, ImageAndLabelOfOneLineAreOneBatch) {
   TrainingRun run;
@@ -86,6 +103,15 @@ TEST(Causes, WhatLeaksLeadsWhereItDecides) {
   ASSERT_GT(d.report.causes_size(), 0);
   EXPECT_EQ(d.report.causes(0).id(), "accumulating_tensors");
   for (const report::Cause& cause : d.report.causes()) EXPECT_NE(cause.id(), "logits_too_large");
+}
+
+TEST(Causes, DataCopiedBeforeAnyModelRanIsNoBatch) {
+  TrainingRun run;
+  for (int shard = 0; shard < 8; ++shard) run.Allocate("train.py", 18, {1000, 3}, kGiB, Category::kInput);
+  run.Die("train.py", 18, {1000, 3}, 4 * kGiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  EXPECT_EQ(d.report.pattern(), "at_start");
+  EXPECT_EQ(d.report.causes(0).id(), "data_on_card");
 }
 
 TEST(LogitsEvidence, AWideLayerAloneIsNoVocabulary) {

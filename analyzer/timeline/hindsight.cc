@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
@@ -27,6 +28,65 @@ void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards,
     if (functional_before && refusal.phase == PhaseKind::kBetweenSteps && refusal.grad_mode) {
       refusal.phase = PhaseKind::kForward;
     }
+  }
+}
+
+namespace {
+
+constexpr size_t kFewestBatches = 3;
+
+// Marks of what was evaluated without training between, as indices into Timeline::phases; the gap behind the last
+// batch included.
+struct Evaluation {
+  size_t first = 0;
+  size_t end = 0;         // the mark after them
+  size_t last_batch = 0;  // the last one that entered a module
+  size_t batches = 0;
+};
+
+std::vector<Evaluation> Evaluations(const std::vector<PhaseMark>& marks) {
+  std::vector<Evaluation> found;
+  Evaluation now;
+  for (size_t i = 0; i <= marks.size(); ++i) {
+    const PhaseKind phase = i < marks.size() ? marks[i].phase : PhaseKind::kForward;
+    if (phase == PhaseKind::kEvaluation) {
+      if (now.batches++ == 0) now.first = i;
+      now.last_batch = i;
+    } else if (phase != PhaseKind::kBetweenSteps) {
+      now.end = i;
+      if (now.batches >= kFewestBatches) found.push_back(now);
+      now = Evaluation();
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+void JoinEvaluations(Timeline* timeline) {
+  std::vector<PhaseMark>& marks = timeline->phases;
+  for (const Evaluation& evaluation : Evaluations(marks)) {
+    const int64_t begin = marks[evaluation.first].time;
+    const int64_t last_batch = marks[evaluation.last_batch].time;
+    const int64_t end = evaluation.end < marks.size() ? marks[evaluation.end].time : kNever;
+    std::set<uint32_t> statements;
+    const auto joins = [&](int64_t time, uint32_t stack) { return time < last_batch || statements.contains(stack); };
+    auto tensor = std::lower_bound(timeline->tensors.begin(), timeline->tensors.end(), begin,
+                                   [](const Tensor& at, int64_t time) { return at.born < time; });
+    for (; tensor != timeline->tensors.end() && tensor->born < end; ++tensor) {
+      if (tensor->phase != PhaseKind::kBetweenSteps || !joins(tensor->born, tensor->stack)) continue;
+      tensor->phase = PhaseKind::kEvaluation;
+      statements.insert(tensor->stack);
+    }
+    bool goes_on = false;
+    for (OutOfMemory& refusal : timeline->out_of_memory) {
+      if (refusal.time < begin || refusal.time >= end || refusal.phase != PhaseKind::kBetweenSteps) continue;
+      if (!joins(refusal.time, refusal.stack)) continue;
+      refusal.phase = PhaseKind::kEvaluation;
+      goes_on = true;
+    }
+    const size_t joined = goes_on ? evaluation.end : evaluation.last_batch;
+    for (size_t i = evaluation.first; i < joined; ++i) marks[i].phase = PhaseKind::kEvaluation;
   }
 }
 

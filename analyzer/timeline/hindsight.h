@@ -13,6 +13,12 @@ namespace oomtrace {
 // `functional_backwards`: begins of the backward passes that no module's call came before, in order.
 void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards, Timeline* timeline);
 
+// Where `with torch.no_grad():` stands inside an evaluation's loop, what the loop does between two batches (moving the
+// next one to the device, joining the outputs) has gradients on and no module: it is part of the evaluation where three
+// batches or more went through without training between them. After the last batch seen the same statements still are;
+// a new one (a copy of the best model) is not.
+void JoinEvaluations(Timeline* timeline);
+
 // The class of the Python exception that nobody caught, with "of OutOfMemoryError" where that is behind it; "": none on
 // record. A notebook notes the last one of its cells, whatever ended it.
 std::string EndedBy(const Timeline& timeline);

@@ -632,6 +632,7 @@ Timeline Builder::Finish() {
   timeline_.backward_passes = steps_.backward_passes();
   timeline_.phases = machine_.TakeMarks();
   RelabelFunctionalForwards(functional_backwards_, &timeline_);
+  JoinEvaluations(&timeline_);
   // Without tensors, that a later allocation succeeded, or that the program ended well, is all that tells.
   const bool ended_well = timeline_.exited && timeline_.exit_status == 0;
   const bool plain = timeline_.tensors.empty();

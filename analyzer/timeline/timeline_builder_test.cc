@@ -207,6 +207,33 @@ TEST(TimelineBuilderTest, EvaluationByModeAndByGradients) {
   EXPECT_EQ(timeline.tensors[6].phase, PhaseKind::kForward);
 }
 
+TEST(TimelineBuilderTest, WhatALoopDoesBetweenBatchesIsPartOfItsEvaluation) {
+  Loop loop;
+  loop.Backward(loop.Forward());
+  loop.Optimizer();
+  loop.Phase(trace::Phase::EVAL_MODE, kModel);
+  for (int batch = 0; batch < 3; ++batch) {
+    loop.Make(true, {.grad_mode = false});  // 2, 4, 6
+    loop.Make(false, {.grad_mode = true});  // 3, 5, 7: joins the outputs
+  }
+  const Timeline timeline = Build(loop);
+  for (size_t i = 2; i < 8; ++i) EXPECT_EQ(timeline.tensors[i].phase, PhaseKind::kEvaluation) << i;
+}
+
+TEST(TimelineBuilderTest, WhatFollowsAFewCallsWithoutGradientsIsNoEvaluation) {
+  Loop loop;
+  loop.Backward(loop.Forward());
+  loop.Optimizer();
+  loop.Make(true, {.grad_mode = false});  // 2: two teachers
+  loop.Outside();                         // 3
+  loop.Make(true, {.grad_mode = false});  // 4
+  loop.Outside();                         // 5
+  loop.Forward();
+  const Timeline timeline = Build(loop);
+  EXPECT_EQ(timeline.tensors[3].phase, PhaseKind::kBetweenSteps);
+  EXPECT_EQ(timeline.tensors[5].phase, PhaseKind::kBetweenSteps);
+}
+
 TEST(TimelineBuilderTest, AForwardInEvaluationModeThatABackwardFollowsWasTraining) {
   Loop loop;
   loop.Phase(trace::Phase::EVAL_MODE, kModel);

@@ -36,7 +36,7 @@ class Score:
 
 
 def _first_id(entries):
-    return entries[0]["id"] if entries else ""
+    return entries[0]["id"] if entries else "none"
 
 
 def judge(label, report):

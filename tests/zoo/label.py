@@ -5,7 +5,7 @@
     cause: accumulating_autograd_graph      of docs/causes.md; `|` between those that may stand first
     holder: losses                          what the named holder may begin with, "graph of" aside; without the line
                                             nobody is to be named
-    fix: move_to_cpu | bound_container      changes that may be advised first
+    fix: move_to_cpu | bound_container      changes that may be advised first; `none`: nothing but another program helps
     proof: --fixed                          what makes the script run to its end on the same card: arguments, NAME=value
 
 Optional: `other: 200MiB` (held by other processes), `run: --batch 64 NAME=value` (how the script is started; the proof
@@ -49,7 +49,7 @@ def in_bytes(text):
 
 def read_label(script):
     text = script.read_text()
-    said = dict(re.findall(r"^([a-z]+): +(.+)$", text.split('"""')[1], re.MULTILINE))
+    said = dict(re.findall(r"^([a-z]+): +(.+)$", text.split('"""')[1].split("\n\n", 1)[1], re.MULTILINE))
     assert said.keys() <= KEYS, f"{script}: {said.keys() - KEYS}"
 
     def choices(key):

@@ -28,20 +28,26 @@ int64_t BeginOfEvaluation(const Facts& facts) {
   return begin;
 }
 
-// When each batch began: the births of the first statement of the evaluation that runs as often as any other but few.
-// What it makes at once, with nothing else between, is of one batch.
+// When each batch began: when inputs arrive; of data made on the device, the births of the first statement outside of
+// the model that runs as often as most others of that kind. What is made at once, with nothing else between, is of one
+// batch.
 std::vector<int64_t> Batches(const Timeline& t, int64_t begin, int64_t end) {
-  std::map<uint32_t, std::vector<int64_t>> births;
-  std::vector<uint32_t> order;
+  std::map<uint32_t, std::vector<int64_t>> births, arrivals;
+  std::vector<uint32_t> order, arrival_order;
   uint32_t before = 0;
+  const auto add = [&](auto& of, auto& in_order, const Tensor& tensor) {
+    std::vector<int64_t>& times = of[tensor.stack];
+    if (times.empty()) in_order.push_back(tensor.stack);
+    if (tensor.stack != before || times.empty()) times.push_back(tensor.born);
+  };
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born > end) break;
     if (tensor.born < begin || tensor.device != t.device || tensor.stack == 0) continue;
-    std::vector<int64_t>& times = births[tensor.stack];
-    if (times.empty()) order.push_back(tensor.stack);
-    if (tensor.stack != before || times.empty()) times.push_back(tensor.born);
+    if (tensor.category == Category::kInput) add(arrivals, arrival_order, tensor);
+    if (t.stacks[tensor.stack].module == 0) add(births, order, tensor);
     before = tensor.stack;
   }
+  if (!arrival_order.empty()) return arrivals[arrival_order.front()];
   std::vector<size_t> counts;
   for (const auto& [stack, times] : births) counts.push_back(times.size());
   if (counts.empty()) return {};
@@ -155,6 +161,8 @@ EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
   }
   if (output_batches > 0) found.output_per_batch = found.outputs / output_batches;
   found.gathers = found.batches >= 2 && found.kept - found.in_work > found.in_work;
+  // A result that is kept with gradients keeps its graph: where none stays, none is kept.
+  if (!found.gathers && !named) found.outputs = found.output_per_batch = 0;
   return found;
 }
 

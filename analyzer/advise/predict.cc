@@ -13,9 +13,11 @@ constexpr double kCacheShare = 0.34;
 constexpr double kExpandableCacheShare = 0.05;
 // What a rescaled stream cannot know of order and size: the stream has to run in this share less, too.
 constexpr double kReplayMargin = 0.01;
-// What the outline of an iteration that nobody has seen may miss in order and size: a share, and one of the
-// allocator's segments for blocks of 1 to 10 MiB, which decides on small cards.
-constexpr double kOutlineMargin = 0.08;
+// What the outline of an iteration that nobody has seen may miss in order and size: a share of what a forward keeps,
+// and of the allocator's segments for blocks of 1 to 10 MiB one, which decides on small cards. Of a forward and a
+// backward on record only the order is in doubt.
+constexpr double kKeptMargin = 0.12;
+constexpr double kOrderMargin = 0.02;
 constexpr int64_t kOutlineSegment = int64_t{20} << 20;
 constexpr uint32_t kRefused = UINT32_MAX;  // no tensor's index
 
@@ -112,11 +114,17 @@ Prediction Predictor::Outlined(const OutlineChange& change, bool expandable, int
   AllocatorConfig config = recorded_;
   config.expandable_segments = expandable;
   Prediction p;
-  const auto with_margin = [](int64_t bytes) {
-    return static_cast<int64_t>(static_cast<double>(bytes) * (1 + kOutlineMargin)) + kOutlineSegment;
+  const bool seen = d_.facts.oom->phase == PhaseKind::kOptimizerStep;
+  const int64_t kept = demand_.kept + demand_.logits;
+  const int64_t doubt = seen || kept == 0
+                            ? 0
+                            : kOutlineSegment + static_cast<int64_t>(kKeptMargin * change.batch * change.kept *
+                                                                     static_cast<double>(kept));
+  const auto with_margin = [&](int64_t bytes) {
+    return static_cast<int64_t>(static_cast<double>(bytes) * (1 + kOrderMargin)) + doubt;
   };
-  const int64_t room = std::max<int64_t>(0, capacity + modelled_idle_ - kOutlineSegment);
-  config.capacity = static_cast<int64_t>(static_cast<double>(room) / (1 + kOutlineMargin));
+  const int64_t room = std::max<int64_t>(0, capacity + modelled_idle_ - doubt);
+  config.capacity = static_cast<int64_t>(static_cast<double>(room) / (1 + kOrderMargin));
   ReplayResult result = RunStream(stream, config, d_.facts.timeline->free_lists);
   p.fits = result.fits;
   const int64_t refused = result.refused;

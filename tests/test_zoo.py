@@ -16,9 +16,6 @@ KNOWN_MISSES = {
     "generate_kv_cache": {"holder"},
     # In training mode, with gradients on, at a line that had not run before: read as something new.
     "val_loss_no_eval": {"pattern", "cause", "first fix"},
-    # Each batch's outputs are joined to those before, in one tensor that a larger one replaces.
-    "trainer_eval_logits": {"cause", "holder"},
-    "eval_joined_cat": {"cause", "holder", "first fix"},
 }
 
 # One of each kind of evidence; the others run with the slow tests.

@@ -86,6 +86,34 @@ std::string CommonHolder(const Timeline& t, const std::vector<uint32_t>& members
   return most == named.end() ? "" : most->second.second;
 }
 
+// `all = torch.cat([all, new])`: of the statement one tensor is there at a time, each larger than the one before.
+void FindJoined(const Facts& facts, int64_t begin, bool with_gradients, KeptOutputs* kept) {
+  const Timeline& t = *facts.timeline;
+  const Tensor* last = nullptr;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (tensor.born < begin || tensor.stack == 0 || (tensor.grad_mode && with_gradients)) continue;
+    if (last != nullptr && tensor.bytes <= last->bytes) continue;
+    last = &tensor;
+    kept->example = i;
+  }
+  if (last == nullptr || last->category == Category::kKvCache) return;
+  std::vector<uint32_t> members;
+  for (uint32_t i = kept->example + 1; i-- > 0 && t.tensors[i].born >= begin;) {
+    if (t.tensors[i].stack == last->stack && t.tensors[i].device == last->device) members.push_back(i);
+  }
+  if (members.size() < kFewestBatches) return;
+  for (size_t later = 0; later + 1 < members.size(); ++later) {
+    if (t.layouts[t.tensors[members[later]].layout].bytes <= t.layouts[t.tensors[members[later + 1]].layout].bytes)
+      return;
+  }
+  kept->first = members.back();
+  kept->bytes = last->bytes;
+  kept->count = 1;
+  kept->per_batch = (last->bytes - t.tensors[kept->first].bytes) / static_cast<int64_t>(members.size() - 1);
+  kept->holder = last->holder.str();
+}
+
 }  // namespace
 
 KeptOutputs FindKeptOutputs(const Facts& facts) {
@@ -127,6 +155,10 @@ KeptOutputs FindKeptOutputs(const Facts& facts) {
       kept.example = members.back();
       kept.holder = CommonHolder(t, members);
     }
+  }
+  if (4 * kept.bytes < beside_states) {
+    kept = KeptOutputs();
+    FindJoined(facts, begin, with_gradients, &kept);
   }
   kept.found = kept.bytes > 0 && 4 * kept.bytes >= beside_states;
   kept.joining = kept.found && 4 * facts.refused >= 3 * kept.bytes;

@@ -21,8 +21,8 @@ struct KeptOutputs {
 };
 
 // Looks at the evaluation that died: tensors of one line and one shape that live on while batch after batch goes
-// through the model, and that are at least a quarter of what lives beside the model's states. Tensors that a graph
-// keeps (gradients on) are no outputs.
+// through the model, and that are at least a quarter of what lives beside the model's states; or one tensor that each
+// batch replaces by a larger one, joined with its own. Tensors that a graph keeps (gradients on) are no outputs.
 KeptOutputs FindKeptOutputs(const Facts& facts);
 
 }  // namespace oomtrace

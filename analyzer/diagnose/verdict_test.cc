@@ -61,6 +61,30 @@ TEST(KeptOutputs, AnEvaluationGoesOnBetweenItsBatches) {
   EXPECT_EQ(Diagnose(run.timeline()).report.causes(0).id(), "evaluation_accumulates_outputs");
 }
 
+// all = torch.cat([all, new])
+TEST(KeptOutputs, WhatEachBatchReplacesByALargerOneIsKept) {
+  TrainingRun run;
+  run.Iteration();
+  run.Iteration();
+  run.EnterPhase(PhaseKind::kEvaluation);
+  uint32_t joined = 0;
+  for (int64_t batch = 1; batch <= 12; ++batch) {
+    const uint32_t input = run.Allocate("train.py", 40, {8, 64}, 2048, Category::kInput);
+    const uint32_t longer = run.Allocate("train.py", 41, {8 * batch, 1000}, batch * 400 * kMiB, Category::kTemporary);
+    if (batch > 1) run.Free(joined);
+    joined = longer;
+    run.Free(input);
+  }
+  run.raw().tensors[joined].holder = "outputs (local of evaluate(), train.py:41)";
+  run.Die("train.py", 41, {104, 1000}, 13 * 400 * kMiB);
+  const Diagnosis d = Diagnose(run.timeline());
+  ASSERT_TRUE(d.kept.found);
+  EXPECT_TRUE(d.kept.joining);
+  EXPECT_EQ(d.kept.per_batch, 400 * kMiB);
+  EXPECT_EQ(d.report.causes(0).id(), "evaluation_accumulates_outputs");
+  EXPECT_EQ(d.report.culprit().holder(), "outputs (local of evaluate(), train.py:41)");
+}
+
 // x, t = x.cuda(), t.cuda()
 TEST(KeptOutputs, ImageAndLabelOfOneLineAreOneBatch) {
   TrainingRun run;

@@ -15,7 +15,7 @@ from torch import nn
 
 
 def make():
-    return nn.Sequential(
+    return nn.Sequential(  # culprit
         nn.Linear(256, 2048), nn.ReLU(), nn.Linear(2048, 1024), nn.ReLU(), nn.Linear(1024, 8)
     ).cuda()  # culprit
 

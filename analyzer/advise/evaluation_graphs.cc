@@ -17,17 +17,6 @@ namespace {
 constexpr size_t kChain = 3;
 constexpr absl::string_view kGraph = "graph of ";  // what the search for holders writes of what a graph saved
 
-int64_t BeginOfEvaluation(const Facts& facts) {
-  int64_t begin = 0;
-  PhaseKind before = PhaseKind::kSetUp;
-  for (const PhaseMark& mark : facts.timeline->phases) {
-    if (mark.time > facts.moment) break;
-    if (mark.phase == PhaseKind::kEvaluation && before != PhaseKind::kEvaluation) begin = mark.time;
-    before = mark.phase;
-  }
-  return begin;
-}
-
 // When each batch began: when inputs arrive; of data made on the device, the births of the first statement outside of
 // the model that runs as often as most others of that kind. What is made at once, with nothing else between, is of one
 // batch.
@@ -78,7 +67,7 @@ EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
   found.largest = facts.refused;
   if (!facts.oom || facts.oom->phase != PhaseKind::kEvaluation) return found;
   const Timeline& t = *facts.timeline;
-  const int64_t begin = BeginOfEvaluation(facts);
+  const int64_t begin = BeginOfEvaluation(*facts.timeline, facts.moment);
   const std::vector<int64_t> begins = Batches(t, begin, facts.moment);
   found.batches = begins.empty() ? 0 : static_cast<int64_t>(begins.size()) - 1;
   const auto batch_of = [&](int64_t time) {

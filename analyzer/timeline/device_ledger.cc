@@ -1,6 +1,5 @@
 #include "analyzer/timeline/device_ledger.h"
 
-#include <utility>
 
 namespace oomtrace {
 namespace {
@@ -67,7 +66,7 @@ void DeviceLedger::Add(const DeviceAllocEvent& event, DeviceAllocation allocatio
   const auto index = static_cast<int64_t>(allocations_.size());
   const MemoryKind kind = allocation.kind;
   const int32_t device = allocation.device;
-  allocations_.push_back(std::move(allocation));
+  allocations_.push_back(allocation);
   if (event.cuda_context != 0) contexts_[index] = event.cuda_context;
   std::vector<int64_t> replaced;
   if (IsHandle(kind)) {

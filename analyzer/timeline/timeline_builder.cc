@@ -311,7 +311,7 @@ void Builder::OnDeviceAlloc(const DeviceAllocEvent& event) {
   }
   const bool may_hold_tensors = !allocation.caching_allocator && IsSegmentKind(event.kind);
   const size_t index = timeline_.device_allocations.size();
-  ledger_.Add(event, std::move(allocation));
+  ledger_.Add(event, allocation);
   if (!may_hold_tensors || index == timeline_.device_allocations.size()) return;
   const DeviceAllocation& added = timeline_.device_allocations[index];
   if (added.on_device) Device(added.device).outside.Add(added.address, added.bytes, static_cast<int64_t>(index));

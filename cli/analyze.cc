@@ -5,14 +5,19 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "analyzer/job/job.h"
 #include "analyzer/read/trace_reader.h"
+#include "analyzer/render/job_text.h"
 #include "analyzer/render/json.h"
 #include "analyzer/render/text.h"
 #include "cli/progress_bar.h"
@@ -30,9 +35,10 @@ constexpr char kFooter[] = R"(Examples:
   oomtrace analyze --format json job.oomtrace | jq .pattern
   oomtrace analyze traces/*.oomtrace
 
-Without TRACE: the newest *.oomtrace of the working directory, else of $OOMTRACE_DIR. Several traces (the ranks of one
-job) are analysed one after another. JSON is one object for one trace and an array for several, in the order given;
-traces that cannot be read are left out of it and reported on stderr.
+Without TRACE: the newest *.oomtrace of the working directory, else of $OOMTRACE_DIR. A folder stands for the traces in
+it. Of the ranks of one job (RANK and WORLD_SIZE tell) a verdict comes first that says which ran out of memory first, and
+which went down with it; then each by itself. JSON is one object for one trace and an array for several, in the order
+given, the merged verdict as "job" in the first; traces that cannot be read are left out and reported on stderr.
 
 Exit status: 0 no trace died of memory, 3 an out-of-memory was diagnosed in at least one, 1 wrong arguments or a file
 that is missing or no trace, 2 a trace is damaged beyond use (1 and 2 win over 3).)";
@@ -51,33 +57,32 @@ int Worse(int a, int b) {
 int ExitStatusOf(const absl::Status& error) { return absl::IsDataLoss(error) ? kExitDamaged : kExitUsage; }
 
 // "job.oomtrace, rank 3": what tells the reports of one job apart.
-std::string NameOf(const report::Report& report) {
-  const std::string& path = report.trace().path();
-  const auto reader = TraceReader::Open(path);
-  if (!reader.ok()) return path;
-  for (const std::string& variable : (*reader)->tables().process.environment()) {
-    if (variable.starts_with("RANK=")) return path + ", rank " + variable.substr(5);
-  }
-  return path;
+std::string NameOf(const RankReport& rank) {
+  const std::string& path = rank.report.trace().path();
+  return rank.rank < 0 ? path : absl::StrCat(path, ", rank ", rank.rank);
 }
 
-void Print(const std::vector<report::Report>& reports, const Options& options) {
-  if (options.output.format == "json") {
-    std::vector<std::string> texts;
-    texts.reserve(reports.size());
-    for (const report::Report& report : reports) texts.push_back(RenderJson(report));
-    const bool one = options.traces.size() == 1;
-    if (one && texts.empty()) return;
-    std::printf("%s\n", one ? texts.front().c_str() : ("[" + absl::StrJoin(texts, ",\n") + "]").c_str());
-    return;
-  }
+void PrintJson(const std::vector<RankReport>& reports, bool one) {
+  const std::optional<report::Job> job = MergeReports(reports);
+  std::vector<std::string> texts;
+  texts.reserve(reports.size());
+  for (const RankReport& rank : reports)
+    texts.push_back(job && texts.empty() ? RenderJson(rank.report, *job) : RenderJson(rank.report));
+  if (one && texts.empty()) return;
+  std::printf("%s\n", one ? texts.front().c_str() : ("[" + absl::StrJoin(texts, ",\n") + "]").c_str());
+}
+
+void Print(const std::vector<RankReport>& reports, const Options& options) {
+  if (options.output.format == "json") return PrintJson(reports, options.traces.size() == 1);
   TextOptions text;
   text.color = UseColor(options.output.color);
   text.width = Columns();
+  const std::optional<report::Job> job = MergeReports(reports);
+  if (job) std::printf("%s\n", RenderText(*job, text).c_str());
   for (size_t i = 0; i < reports.size(); ++i) {
     if (i > 0) std::printf("\n");
     if (options.traces.size() > 1) std::printf("Trace: %s\n\n", NameOf(reports[i]).c_str());
-    std::printf("%s", RenderText(reports[i], text).c_str());
+    std::printf("%s", RenderText(reports[i].report, text).c_str());
   }
 }
 
@@ -99,9 +104,23 @@ absl::StatusOr<std::string> NewestTrace() {
   return absl::InvalidArgumentError(passed_over);
 }
 
-absl::StatusOr<report::Report> AnalyzeFile(const std::string& path) {
+absl::StatusOr<RankReport> AnalyzeFile(const std::string& path) {
   ProgressBar bar("Reading " + path);
-  return AnalyzeTrace(path, {.progress = [&](double share) { bar.Show(share); }});
+  return AnalyzeRank(path, {.progress = [&](double share) { bar.Show(share); }});
+}
+
+// A folder stands for the traces in it, by name; one without any stays, and is answered as what it is.
+void ExpandFolders(std::vector<std::string>* traces) {
+  std::vector<std::string> expanded;
+  for (const std::string& trace : *traces) {
+    std::vector<std::filesystem::path> inside;
+    std::error_code error;
+    if (std::filesystem::is_directory(trace, error)) inside = TracesIn(trace);
+    std::sort(inside.begin(), inside.end());
+    for (const std::filesystem::path& path : inside) expanded.push_back(path.string());
+    if (inside.empty()) expanded.push_back(trace);
+  }
+  *traces = std::move(expanded);
 }
 
 int Analyze(Options options) {
@@ -114,16 +133,17 @@ int Analyze(Options options) {
     }
     options.traces.push_back(*newest);
   }
+  ExpandFolders(&options.traces);
   int status = kExitHealthy;
-  std::vector<report::Report> reports;
+  std::vector<RankReport> reports;
   for (const std::string& trace : options.traces) {
-    absl::StatusOr<report::Report> report = AnalyzeFile(trace);
+    absl::StatusOr<RankReport> report = AnalyzeFile(trace);
     if (!report.ok()) {
       PrintError(std::string(report.status().message()), "");
       status = Worse(status, ExitStatusOf(report.status()));
       continue;
     }
-    status = Worse(status, report->out_of_memory().happened() ? kExitOutOfMemory : kExitHealthy);
+    status = Worse(status, report->report.out_of_memory().happened() ? kExitOutOfMemory : kExitHealthy);
     reports.push_back(*std::move(report));
   }
   Print(reports, options);

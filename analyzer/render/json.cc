@@ -63,11 +63,19 @@ Json MessageToJson(const Message& message) {
   return object;
 }
 
+// Paths and names are the user's bytes: what is not UTF-8 is replaced, never thrown at.
+std::string Print(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace); }
+
 }  // namespace
 
-std::string RenderJson(const report::Report& report) {
-  // Paths and names are the user's bytes: what is not UTF-8 is replaced, never thrown at.
-  return MessageToJson(report).dump(2, ' ', false, Json::error_handler_t::replace);
+std::string RenderJson(const report::Report& report) { return Print(MessageToJson(report)); }
+
+std::string RenderJson(const report::Report& report, const report::Job& job) {
+  Json object = Json::object();
+  object["job"] = MessageToJson(job);
+  const Json fields = MessageToJson(report);
+  for (const auto& [name, value] : fields.items()) object[name] = value;
+  return Print(object);
 }
 
 }  // namespace oomtrace

@@ -15,8 +15,7 @@ namespace oomtrace::plan {
 
 struct Configuration {
   Model model;
-  std::optional<int64_t>
-      batch; // what the file says of the training, where it says it
+  std::optional<int64_t> batch;  // what the file says of the training, where it says it
   std::optional<int64_t> sequence;
   std::optional<int64_t> accumulation;
   std::optional<Precision> precision;
@@ -29,27 +28,25 @@ struct Configuration {
 // one configuration over them. Values are numbers, products of whole numbers,
 // strings, True and False; others are passed over unless memory depends on
 // them.
-absl::StatusOr<Configuration> NanoGptConfiguration(const std::string &text,
-                                                   const std::string &file);
+absl::StatusOr<Configuration> NanoGptConfiguration(const std::string& text, const std::string& file);
 
 // model_type gpt2, llama, mistral, qwen2, qwen3.
-absl::StatusOr<Configuration>
-TransformersConfiguration(const std::string &text, const std::string &file);
+absl::StatusOr<Configuration> TransformersConfiguration(const std::string& text, const std::string& file);
 
 // By its name: .py or .json.
-absl::StatusOr<Configuration> ReadConfiguration(const std::string &file);
+absl::StatusOr<Configuration> ReadConfiguration(const std::string& file);
 
 // nanochat's scripts/base_train.py (commit 92d63d4) with --depth and its
 // defaults.
 Configuration NanochatConfiguration(int64_t depth);
 
-absl::StatusOr<Precision> ParsePrecision(const std::string &name);
-absl::StatusOr<Optimizer> ParseOptimizer(const std::string &name);
+absl::StatusOr<Precision> ParsePrecision(const std::string& name);
+absl::StatusOr<Optimizer> ParseOptimizer(const std::string& name);
 std::string Name(Precision precision);
 std::string Name(Optimizer optimizer);
 
 // InvalidArgument where the figures do not make a model, or this combination is
 // not modelled.
-absl::Status Check(const Model &model, const Training &training);
+absl::Status Check(const Model& model, const Training& training);
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

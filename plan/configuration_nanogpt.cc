@@ -18,11 +18,9 @@ struct Value {
 using Values = std::map<std::string, Value>;
 
 bool IsName(absl::string_view text) {
-  if (text.empty() || absl::ascii_isdigit(static_cast<unsigned char>(text[0])))
-    return false;
+  if (text.empty() || absl::ascii_isdigit(static_cast<unsigned char>(text[0]))) return false;
   for (const char c : text) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_')
-      return false;
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '_') return false;
   }
   return true;
 }
@@ -32,8 +30,7 @@ absl::string_view WithoutComment(absl::string_view line) {
   char quote = 0;
   for (size_t i = 0; i < line.size(); ++i) {
     if (quote != 0) {
-      if (line[i] == quote)
-        quote = 0;
+      if (line[i] == quote) quote = 0;
     } else if (line[i] == '"' || line[i] == '\'') {
       quote = line[i];
     } else if (line[i] == '#') {
@@ -43,86 +40,69 @@ absl::string_view WithoutComment(absl::string_view line) {
   return line;
 }
 
-Values Assignments(const std::string &text) {
+Values Assignments(const std::string& text) {
   Values values;
   int number = 0;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;
     const std::pair<absl::string_view, absl::string_view> sides =
         absl::StrSplit(WithoutComment(line), absl::MaxSplits('=', 1));
-    const absl::string_view name =
-        absl::StripTrailingAsciiWhitespace(sides.first);
-    if (IsName(name))
-      values[std::string(name)] = {
-          std::string(absl::StripAsciiWhitespace(sides.second)), number};
+    const absl::string_view name = absl::StripTrailingAsciiWhitespace(sides.first);
+    if (IsName(name)) values[std::string(name)] = {std::string(absl::StripAsciiWhitespace(sides.second)), number};
   }
   return values;
 }
 
 class Reader {
-public:
-  Reader(const std::string &text, std::string file)
-      : values_(Assignments(text)), file_(std::move(file)) {}
+ public:
+  Reader(const std::string& text, std::string file) : values_(Assignments(text)), file_(std::move(file)) {}
 
-  void Whole(const std::string &name, int64_t &into) {
+  void Whole(const std::string& name, int64_t& into) {
     const auto found = values_.find(name);
-    if (found == values_.end())
-      return;
+    if (found == values_.end()) return;
     int64_t product = 1;
     for (absl::string_view factor : absl::StrSplit(found->second.text, '*')) {
       int64_t number = 0;
-      const bool read =
-          absl::SimpleAtoi(absl::StripAsciiWhitespace(factor), &number);
-      if (!read || number < 0 ||
-          __builtin_mul_overflow(product, number, &product))
+      const bool read = absl::SimpleAtoi(absl::StripAsciiWhitespace(factor), &number);
+      if (!read || number < 0 || __builtin_mul_overflow(product, number, &product))
         return Fail(*found, "expected a whole number, or a product of them");
     }
     into = product;
   }
 
-  void Decimal(const std::string &name, double &into) {
+  void Decimal(const std::string& name, double& into) {
     const auto found = values_.find(name);
-    if (found != values_.end() && !absl::SimpleAtod(found->second.text, &into))
-      Fail(*found, "expected a number");
+    if (found != values_.end() && !absl::SimpleAtod(found->second.text, &into)) Fail(*found, "expected a number");
   }
 
-  void Truth(const std::string &name, bool &into) {
+  void Truth(const std::string& name, bool& into) {
     const auto found = values_.find(name);
-    if (found == values_.end())
-      return;
-    if (found->second.text != "True" && found->second.text != "False")
-      return Fail(*found, "expected True or False");
+    if (found == values_.end()) return;
+    if (found->second.text != "True" && found->second.text != "False") return Fail(*found, "expected True or False");
     into = found->second.text == "True";
   }
 
-  void Text(const std::string &name, std::string &into) {
+  void Text(const std::string& name, std::string& into) {
     const auto found = values_.find(name);
-    if (found == values_.end())
-      return;
-    const std::string &text = found->second.text;
-    const bool quoted = text.size() >= 2 &&
-                        (text[0] == '\'' || text[0] == '"') &&
-                        text.back() == text[0];
-    if (!quoted)
-      return Fail(*found, "expected a string");
+    if (found == values_.end()) return;
+    const std::string& text = found->second.text;
+    const bool quoted = text.size() >= 2 && (text[0] == '\'' || text[0] == '"') && text.back() == text[0];
+    if (!quoted) return Fail(*found, "expected a string");
     into = text.substr(1, text.size() - 2);
   }
 
-  void Fail(const std::string &name, const std::string &expected) {
+  void Fail(const std::string& name, const std::string& expected) {
     const auto found = values_.find(name);
-    if (found != values_.end())
-      Fail(*found, expected);
+    if (found != values_.end()) Fail(*found, expected);
   }
 
-  const absl::Status &status() const { return status_; }
+  const absl::Status& status() const { return status_; }
 
-private:
-  void Fail(const Values::value_type &value, const std::string &expected) {
-    if (!status_.ok())
-      return;
+ private:
+  void Fail(const Values::value_type& value, const std::string& expected) {
+    if (!status_.ok()) return;
     status_ = absl::InvalidArgumentError(
-        absl::StrCat(file_, ":", value.second.line, ": ", value.first, " = ",
-                     value.second.text, ": ", expected));
+        absl::StrCat(file_, ":", value.second.line, ": ", value.first, " = ", value.second.text, ": ", expected));
   }
 
   Values values_;
@@ -131,23 +111,19 @@ private:
 };
 
 struct Pretrained {
-  const char *name;
+  const char* name;
   int64_t layers, heads, hidden;
 };
 // GPT.from_pretrained of nanoGPT's model.py.
 constexpr std::array<Pretrained, 4> kPretrained = {
-    {{"gpt2", 12, 12, 768},
-     {"gpt2-medium", 24, 16, 1024},
-     {"gpt2-large", 36, 20, 1280},
-     {"gpt2-xl", 48, 25, 1600}}};
+    {{"gpt2", 12, 12, 768}, {"gpt2-medium", 24, 16, 1024}, {"gpt2-large", 36, 20, 1280}, {"gpt2-xl", 48, 25, 1600}}};
 
-} // namespace
+}  // namespace
 
-absl::StatusOr<Configuration> NanoGptConfiguration(const std::string &text,
-                                                   const std::string &file) {
+absl::StatusOr<Configuration> NanoGptConfiguration(const std::string& text, const std::string& file) {
   Reader reader(text, file);
   Configuration configuration;
-  Model &model = configuration.model;
+  Model& model = configuration.model;
   int64_t batch = 12, block = 1024, accumulation = 5 * 8;
   bool compile = true;
   std::string start = "scratch", dtype = "bfloat16";
@@ -165,14 +141,14 @@ absl::StatusOr<Configuration> NanoGptConfiguration(const std::string &text,
   reader.Text("dtype", dtype);
   model.positions = block;
   if (start != "scratch" && start != "resume") {
-    const Pretrained *known = nullptr;
-    for (const Pretrained &one : kPretrained) {
-      if (start == one.name)
-        known = &one;
+    const Pretrained* known = nullptr;
+    for (const Pretrained& one : kPretrained) {
+      if (start == one.name) known = &one;
     }
     if (!known) {
-      reader.Fail("init_from", "expected 'scratch', 'resume', 'gpt2', "
-                               "'gpt2-medium', 'gpt2-large' or 'gpt2-xl'");
+      reader.Fail("init_from",
+                  "expected 'scratch', 'resume', 'gpt2', "
+                  "'gpt2-medium', 'gpt2-large' or 'gpt2-xl'");
       return reader.status();
     }
     model.layers = known->layers;
@@ -183,14 +159,9 @@ absl::StatusOr<Configuration> NanoGptConfiguration(const std::string &text,
   }
   if (dtype != "float32" && dtype != "bfloat16" && dtype != "float16")
     reader.Fail("dtype", "expected 'float32', 'bfloat16' or 'float16'");
-  if (!reader.status().ok())
-    return reader.status();
-  if (model.heads < 1)
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, ": n_head is ", model.heads));
-  model.name = start == "scratch" || start == "resume"
-                   ? "nanoGPT"
-                   : absl::StrCat("nanoGPT, ", start);
+  if (!reader.status().ok()) return reader.status();
+  if (model.heads < 1) return absl::InvalidArgumentError(absl::StrCat(file, ": n_head is ", model.heads));
+  model.name = start == "scratch" || start == "resume" ? "nanoGPT" : absl::StrCat("nanoGPT, ", start);
   model.key_heads = model.heads;
   model.head_width = model.hidden / model.heads;
   model.inner = 4 * model.hidden;
@@ -206,4 +177,4 @@ absl::StatusOr<Configuration> NanoGptConfiguration(const std::string &text,
   return configuration;
 }
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

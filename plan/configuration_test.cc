@@ -29,8 +29,7 @@ TEST(NanoGptConfiguration, AssignmentsWinOverTheDefaultsOfTrainPy) {
 }
 
 TEST(NanoGptConfiguration, PretrainedNamesGiveTheShape) {
-  const auto c =
-      NanoGptConfiguration("init_from = 'gpt2-xl'\nbatch_size = 1\n", "x.py");
+  const auto c = NanoGptConfiguration("init_from = 'gpt2-xl'\nbatch_size = 1\n", "x.py");
   ASSERT_TRUE(c.ok());
   EXPECT_EQ(c->model.layers, 48);
   EXPECT_EQ(c->model.hidden, 1600);
@@ -40,16 +39,10 @@ TEST(NanoGptConfiguration, PretrainedNamesGiveTheShape) {
 }
 
 TEST(NanoGptConfiguration, WhatCannotBeReadIsNamedWithItsLine) {
-  EXPECT_THAT(
-      NanoGptConfiguration("\nn_layer = layers()\n", "x.py").status().message(),
-      HasSubstr("x.py:2: n_layer"));
-  EXPECT_THAT(
-      NanoGptConfiguration("init_from = 'bert'\n", "x.py").status().message(),
-      HasSubstr("gpt2-medium"));
+  EXPECT_THAT(NanoGptConfiguration("\nn_layer = layers()\n", "x.py").status().message(), HasSubstr("x.py:2: n_layer"));
+  EXPECT_THAT(NanoGptConfiguration("init_from = 'bert'\n", "x.py").status().message(), HasSubstr("gpt2-medium"));
   EXPECT_FALSE(NanoGptConfiguration("n_head = 0\n", "x.py").ok());
-  EXPECT_FALSE(
-      NanoGptConfiguration("batch_size = 99999999999 * 99999999999\n", "x.py")
-          .ok());
+  EXPECT_FALSE(NanoGptConfiguration("batch_size = 99999999999 * 99999999999\n", "x.py").ok());
 }
 
 TEST(TransformersConfiguration, GroupedHeadsAndTyingOfTheLlamaFamily) {
@@ -65,16 +58,11 @@ TEST(TransformersConfiguration, GroupedHeadsAndTyingOfTheLlamaFamily) {
 }
 
 TEST(TransformersConfiguration, OtherArchitecturesAreRefusedByName) {
-  EXPECT_THAT(TransformersConfiguration(R"({"model_type": "bert"})", "c.json")
-                  .status()
-                  .message(),
+  EXPECT_THAT(TransformersConfiguration(R"({"model_type": "bert"})", "c.json").status().message(),
               HasSubstr("bert is not modelled"));
-  EXPECT_THAT(TransformersConfiguration(R"({"model_type": "llama"})", "c.json")
-                  .status()
-                  .message(),
+  EXPECT_THAT(TransformersConfiguration(R"({"model_type": "llama"})", "c.json").status().message(),
               HasSubstr("\"num_hidden_layers\" is missing"));
-  EXPECT_THAT(TransformersConfiguration("[1", "c.json").status().message(),
-              HasSubstr("not a JSON object"));
+  EXPECT_THAT(TransformersConfiguration("[1", "c.json").status().message(), HasSubstr("not a JSON object"));
 }
 
 TEST(Check, RefusesWhatIsNoModel) {
@@ -87,5 +75,5 @@ TEST(Check, RefusesWhatIsNoModel) {
   EXPECT_FALSE(Check(Model(), longer).ok());
 }
 
-} // namespace
-} // namespace oomtrace::plan
+}  // namespace
+}  // namespace oomtrace::plan

@@ -4,21 +4,17 @@ namespace oomtrace::plan {
 namespace {
 
 struct Block {
-  Parameter *norm1, *norm1_bias, *qkv, *qkv_bias, *out, *out_bias, *norm2,
-      *norm2_bias, *up, *up_bias, *down, *down_bias;
+  Parameter *norm1, *norm1_bias, *qkv, *qkv_bias, *out, *out_bias, *norm2, *norm2_bias, *up, *up_bias, *down,
+      *down_bias;
 };
 
 class Gpt2 : public Network {
-public:
-  explicit Gpt2(Run &run) {
-    const Model &model = run.model;
+ public:
+  explicit Gpt2(Run& run) {
+    const Model& model = run.model;
     const int width = ParameterWidth(run.training.precision);
-    const auto matrix = [&](int64_t in, int64_t out) {
-      return &run.tape.AddParameter(in * out, width, true);
-    };
-    const auto vector = [&](int64_t size) {
-      return &run.tape.AddParameter(size, width, false);
-    };
+    const auto matrix = [&](int64_t in, int64_t out) { return &run.tape.AddParameter(in * out, width, true); };
+    const auto vector = [&](int64_t size) { return &run.tape.AddParameter(size, width, false); };
     tokens_ = matrix(model.vocabulary, model.hidden);
     positions_ = matrix(model.positions, model.hidden);
     for (int64_t i = 0; i < model.layers; ++i) {
@@ -39,43 +35,37 @@ public:
     }
     norm_ = vector(model.hidden);
     norm_bias_ = vector(model.hidden);
-    if (!model.tied)
-      head_ = matrix(model.hidden, model.vocabulary);
+    if (!model.tied) head_ = matrix(model.hidden, model.vocabulary);
   }
 
-  Output Forward(Run &run, const Tensor &ids, const Tensor &targets,
-                 bool training) override {
-    const Model &model = run.model;
-    Eager &eager = run.eager;
+  Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) override {
+    const Model& model = run.model;
+    Eager& eager = run.eager;
     eager.EnterAutocast();
     const Tensor tokens = eager.Embedding(ids, *tokens_, model.hidden);
-    const Tensor positions =
-        run.tape.New(run.training.sequence, 8, Kind::kBatch);
+    const Tensor positions = run.tape.New(run.training.sequence, 8, Kind::kBatch);
     const Tensor places = eager.Embedding(positions, *positions_, model.hidden);
-    Tensor x =
-        eager.Dropout(eager.Add(tokens, places), model.dropout, training);
-    for (const Block &block : blocks_) {
-      const auto forward = [&run, &block, training](const Tensor &input) {
+    Tensor x = eager.Dropout(eager.Add(tokens, places), model.dropout, training);
+    for (const Block& block : blocks_) {
+      const auto forward = [&run, &block, training](const Tensor& input) {
         return ForwardBlock(run, block, input, training);
       };
-      x = run.training.checkpointing && training ? Checkpointed(run, x, forward)
-                                                 : forward(x);
+      x = run.training.checkpointing && training ? Checkpointed(run, x, forward) : forward(x);
     }
     x = eager.LayerNorm(x, *norm_, norm_bias_, model.hidden);
     Output output;
-    output.logits = eager.Linear(x, head_ ? *head_ : *tokens_, nullptr,
-                                 model.vocabulary, Kind::kLogits);
+    output.logits = eager.Linear(x, head_ ? *head_ : *tokens_, nullptr, model.vocabulary, Kind::kLogits);
     output.loss = CausalLanguageLoss(run, output.logits, targets);
     eager.LeaveAutocast();
     return output;
   }
 
-private:
+ private:
   // NewGELUActivation, written out in Python: 0.5 x (1 + tanh(√(2/π) (x +
   // 0.044715 x³))). The power is computed in float32 under autocast, and with
   // it all that follows.
-  static Tensor Gelu(Run &run, const Tensor &x) {
-    Eager &eager = run.eager;
+  static Tensor Gelu(Run& run, const Tensor& x) {
+    Eager& eager = run.eager;
     const int wide = CastWidth(run.training.precision) ? 4 : x.width;
     const Tensor half = eager.Scaled(x);
     const Tensor raised = eager.Cast(x, wide);
@@ -89,18 +79,13 @@ private:
     return eager.Product({&half, &plus}, {half, plus}, x.elements, wide);
   }
 
-  static Tensor ForwardBlock(Run &run, const Block &block, const Tensor &input,
-                             bool training) {
-    const Model &model = run.model;
-    Eager &eager = run.eager;
-    const auto attention = [&](const Tensor &x) {
-      const Tensor qkv =
-          eager.Linear(x, *block.qkv, block.qkv_bias, 3 * model.hidden);
-      const Tensor y =
-          eager.PackedAttention(qkv, run.attention_shape(), run.attention);
-      return eager.Dropout(
-          eager.Linear(y, *block.out, block.out_bias, model.hidden),
-          model.dropout, training);
+  static Tensor ForwardBlock(Run& run, const Block& block, const Tensor& input, bool training) {
+    const Model& model = run.model;
+    Eager& eager = run.eager;
+    const auto attention = [&](const Tensor& x) {
+      const Tensor qkv = eager.Linear(x, *block.qkv, block.qkv_bias, 3 * model.hidden);
+      const Tensor y = eager.PackedAttention(qkv, run.attention_shape(), run.attention);
+      return eager.Dropout(eager.Linear(y, *block.out, block.out_bias, model.hidden), model.dropout, training);
     };
     const auto mlp = [&](Tensor x) {
       x = eager.Linear(x, *block.up, block.up_bias, model.inner);
@@ -108,36 +93,28 @@ private:
       x = eager.Linear(x, *block.down, block.down_bias, model.hidden);
       return eager.Dropout(x, model.dropout, training);
     };
-    const Tensor x =
-        eager.Add(attention(eager.LayerNorm(input, *block.norm1,
-                                            block.norm1_bias, model.hidden)),
-                  input);
-    return eager.Add(x, mlp(eager.LayerNorm(x, *block.norm2, block.norm2_bias,
-                                            model.hidden)));
+    const Tensor x = eager.Add(attention(eager.LayerNorm(input, *block.norm1, block.norm1_bias, model.hidden)), input);
+    return eager.Add(x, mlp(eager.LayerNorm(x, *block.norm2, block.norm2_bias, model.hidden)));
   }
 
-  Parameter *tokens_;
-  Parameter *positions_;
+  Parameter* tokens_;
+  Parameter* positions_;
   std::vector<Block> blocks_;
-  Parameter *norm_;
-  Parameter *norm_bias_;
-  Parameter *head_ = nullptr;
+  Parameter* norm_;
+  Parameter* norm_bias_;
+  Parameter* head_ = nullptr;
 };
 
-} // namespace
+}  // namespace
 
-std::unique_ptr<Network> MakeGpt2(Run &run) {
-  return std::make_unique<Gpt2>(run);
-}
+std::unique_ptr<Network> MakeGpt2(Run& run) { return std::make_unique<Gpt2>(run); }
 
-Tensor CausalLanguageLoss(Run &run, const Tensor &logits,
-                          const Tensor &targets) {
+Tensor CausalLanguageLoss(Run& run, const Tensor& logits, const Tensor& targets) {
   const Tensor full = run.eager.Cast(logits, 4);
   // The targets are shifted by one into a copy of their own.
-  const Tensor padded =
-      run.tape.New(targets.elements + run.training.batch, 8, Kind::kBatch);
+  const Tensor padded = run.tape.New(targets.elements + run.training.batch, 8, Kind::kBatch);
   const Tensor shifted = run.tape.New(targets.elements, 8, Kind::kBatch);
   return run.eager.CrossEntropy(full, shifted);
 }
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

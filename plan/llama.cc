@@ -6,26 +6,18 @@ namespace {
 constexpr int kFull = 4;
 
 struct Block {
-  Parameter *q, *q_bias, *k, *k_bias, *v, *v_bias, *out, *q_norm, *k_norm,
-      *gate, *up, *down, *norm1, *norm2;
+  Parameter *q, *q_bias, *k, *k_bias, *v, *v_bias, *out, *q_norm, *k_norm, *gate, *up, *down, *norm1, *norm2;
 };
 
 class Llama : public Network {
-public:
-  explicit Llama(Run &run) {
-    const Model &model = run.model;
+ public:
+  explicit Llama(Run& run) {
+    const Model& model = run.model;
     const int width = ParameterWidth(run.training.precision);
-    const auto matrix = [&](int64_t in, int64_t out) {
-      return &run.tape.AddParameter(in * out, width, true);
-    };
-    const auto vector = [&](int64_t size) {
-      return &run.tape.AddParameter(size, width, false);
-    };
-    const auto bias = [&](int64_t size) {
-      return model.attention_bias ? vector(size) : nullptr;
-    };
-    const int64_t q = model.heads * model.head_width,
-                  kv = model.key_heads * model.head_width;
+    const auto matrix = [&](int64_t in, int64_t out) { return &run.tape.AddParameter(in * out, width, true); };
+    const auto vector = [&](int64_t size) { return &run.tape.AddParameter(size, width, false); };
+    const auto bias = [&](int64_t size) { return model.attention_bias ? vector(size) : nullptr; };
+    const int64_t q = model.heads * model.head_width, kv = model.key_heads * model.head_width;
     tokens_ = matrix(model.vocabulary, model.hidden);
     for (int64_t i = 0; i < model.layers; ++i) {
       Block block;
@@ -46,62 +38,51 @@ public:
       blocks_.push_back(block);
     }
     norm_ = vector(model.hidden);
-    if (!model.tied)
-      head_ = matrix(model.hidden, model.vocabulary);
+    if (!model.tied) head_ = matrix(model.hidden, model.vocabulary);
   }
 
-  Output Forward(Run &run, const Tensor &ids, const Tensor &targets,
-                 bool training) override {
-    const Model &model = run.model;
-    Eager &eager = run.eager;
+  Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) override {
+    const Model& model = run.model;
+    Eager& eager = run.eager;
     eager.EnterAutocast();
     Tensor x = eager.Embedding(ids, *tokens_, model.hidden);
     // Cosine and sine of the positions, shared by all blocks.
     const int64_t angles = run.training.sequence * model.head_width;
-    const Tensor cosine = run.tape.New(angles, x.width),
-                 sine = run.tape.New(angles, x.width);
-    for (const Block &block : blocks_) {
-      const auto forward = [&run, &block, cosine, sine](const Tensor &input) {
+    const Tensor cosine = run.tape.New(angles, x.width), sine = run.tape.New(angles, x.width);
+    for (const Block& block : blocks_) {
+      const auto forward = [&run, &block, cosine, sine](const Tensor& input) {
         return ForwardBlock(run, block, input, cosine, sine);
       };
-      x = run.training.checkpointing && training ? Checkpointed(run, x, forward)
-                                                 : forward(x);
+      x = run.training.checkpointing && training ? Checkpointed(run, x, forward) : forward(x);
     }
     x = eager.RmsNorm(x, *norm_, model.hidden);
     Output output;
-    output.logits = eager.Linear(x, head_ ? *head_ : *tokens_, nullptr,
-                                 model.vocabulary, Kind::kLogits);
+    output.logits = eager.Linear(x, head_ ? *head_ : *tokens_, nullptr, model.vocabulary, Kind::kLogits);
     output.loss = CausalLanguageLoss(run, output.logits, targets);
     eager.LeaveAutocast();
     return output;
   }
 
-private:
+ private:
   // x cos + rotate_half(x) sin; of neither product the input is kept. Cosine
   // and sine are as wide as the stream.
-  static Tensor Rotate(Run &run, const Tensor &x, const Tensor &cosine,
-                       const Tensor &sine) {
-    Eager &eager = run.eager;
+  static Tensor Rotate(Run& run, const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+    Eager& eager = run.eager;
     const Tensor left = eager.Product({&x}, {cosine}, x.elements, cosine.width);
     const Tensor rotated = eager.Product({&x}, {}, x.elements, x.width);
-    const Tensor right =
-        eager.Product({&rotated}, {sine}, x.elements, cosine.width);
+    const Tensor right = eager.Product({&rotated}, {sine}, x.elements, cosine.width);
     return eager.Add(left, right);
   }
 
-  static Tensor Attend(Run &run, const Block &block, const Tensor &x,
-                       const Tensor &cosine, const Tensor &sine) {
-    const Model &model = run.model;
-    Eager &eager = run.eager;
+  static Tensor Attend(Run& run, const Block& block, const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+    const Model& model = run.model;
+    Eager& eager = run.eager;
     const int cast = CastWidth(run.training.precision);
-    const int64_t q_width = model.heads * model.head_width,
-                  kv_width = model.key_heads * model.head_width;
+    const int64_t q_width = model.heads * model.head_width, kv_width = model.key_heads * model.head_width;
     Tensor q = eager.Linear(x, *block.q, block.q_bias, q_width);
-    if (block.q_norm)
-      q = eager.RmsNorm(q, *block.q_norm, model.head_width);
+    if (block.q_norm) q = eager.RmsNorm(q, *block.q_norm, model.head_width);
     Tensor k = eager.Linear(x, *block.k, block.k_bias, kv_width);
-    if (block.k_norm)
-      k = eager.RmsNorm(k, *block.k_norm, model.head_width);
+    if (block.k_norm) k = eager.RmsNorm(k, *block.k_norm, model.head_width);
     const Tensor v = eager.Linear(x, *block.v, block.v_bias, kv_width);
     const Tensor turned_q = Rotate(run, q, cosine, sine);
     const Tensor turned_k = Rotate(run, k, cosine, sine);
@@ -109,49 +90,39 @@ private:
     Tensor keys = cast ? eager.Cast(turned_k, cast) : turned_k;
     Tensor values = v;
     AttentionShape shape = run.attention_shape();
-    if (model.key_heads != model.heads &&
-        run.attention == AttentionKernel::kEfficient) {
+    if (model.key_heads != model.heads && run.attention == AttentionKernel::kEfficient) {
       // This kernel knows no grouped heads: keys and values are repeated for
       // it.
       keys = eager.Product({&keys}, {}, run.tokens() * q_width, keys.width);
-      values =
-          eager.Product({&values}, {}, run.tokens() * q_width, values.width);
+      values = eager.Product({&values}, {}, run.tokens() * q_width, values.width);
       shape.key_heads = shape.heads;
     }
     const Tensor queries = cast ? eager.Cast(turned_q, cast) : turned_q;
-    const Tensor y =
-        eager.Attention(queries, keys, values, shape, run.attention);
+    const Tensor y = eager.Attention(queries, keys, values, shape, run.attention);
     return eager.Linear(y, *block.out, nullptr, model.hidden);
   }
 
-  static Tensor ForwardBlock(Run &run, const Block &block, const Tensor &input,
-                             const Tensor &cosine, const Tensor &sine) {
-    const Model &model = run.model;
-    Eager &eager = run.eager;
-    const Tensor x = eager.Add(
-        input,
-        Attend(run, block, eager.RmsNorm(input, *block.norm1, model.hidden),
-               cosine, sine));
+  static Tensor ForwardBlock(Run& run, const Block& block, const Tensor& input, const Tensor& cosine,
+                             const Tensor& sine) {
+    const Model& model = run.model;
+    Eager& eager = run.eager;
+    const Tensor x =
+        eager.Add(input, Attend(run, block, eager.RmsNorm(input, *block.norm1, model.hidden), cosine, sine));
     const Tensor normed = eager.RmsNorm(x, *block.norm2, model.hidden);
-    const Tensor gate = eager.Pointwise(
-        eager.Linear(normed, *block.gate, nullptr, model.inner));
+    const Tensor gate = eager.Pointwise(eager.Linear(normed, *block.gate, nullptr, model.inner));
     const Tensor up = eager.Linear(normed, *block.up, nullptr, model.inner);
-    const Tensor product =
-        eager.Product({&gate, &up}, {gate, up}, gate.elements, gate.width);
-    return eager.Add(x,
-                     eager.Linear(product, *block.down, nullptr, model.hidden));
+    const Tensor product = eager.Product({&gate, &up}, {gate, up}, gate.elements, gate.width);
+    return eager.Add(x, eager.Linear(product, *block.down, nullptr, model.hidden));
   }
 
-  Parameter *tokens_;
+  Parameter* tokens_;
   std::vector<Block> blocks_;
-  Parameter *norm_;
-  Parameter *head_ = nullptr;
+  Parameter* norm_;
+  Parameter* head_ = nullptr;
 };
 
-} // namespace
+}  // namespace
 
-std::unique_ptr<Network> MakeLlama(Run &run) {
-  return std::make_unique<Llama>(run);
-}
+std::unique_ptr<Network> MakeLlama(Run& run) { return std::make_unique<Llama>(run); }
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

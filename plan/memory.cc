@@ -3,8 +3,7 @@
 namespace oomtrace::plan {
 
 CachingAllocator::Handle Memory::Allocate(int64_t bytes, Kind kind) {
-  if (refused() || bytes == 0)
-    return nullptr;
+  if (refused() || bytes == 0) return nullptr;
   const CachingAllocator::Handle handle = allocator_.Allocate(bytes);
   if (handle == nullptr) {
     refused_ = bytes;
@@ -20,10 +19,9 @@ CachingAllocator::Handle Memory::Allocate(int64_t bytes, Kind kind) {
 }
 
 void Memory::Free(CachingAllocator::Handle handle, int64_t bytes, Kind kind) {
-  if (handle == nullptr)
-    return;
+  if (handle == nullptr) return;
   live_[static_cast<size_t>(kind)] -= bytes;
   allocator_.Free(handle);
 }
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -17,19 +17,19 @@ enum class Kind {
   kParameter,
   kGradient,
   kOptimizer,
-  kWeightCopy, // weights in the lower precision, cast by autocast
-  kActivation, // kept for the backward pass, and what passes between the layers
-  kLogits,    // tokens x vocabulary: logits, log-probabilities, their gradients
-  kTemporary, // lives within one operation
-  kWorkspace, // of cuBLAS
-  kBatch,     // token ids
+  kWeightCopy,  // weights in the lower precision, cast by autocast
+  kActivation,  // kept for the backward pass, and what passes between the layers
+  kLogits,      // tokens x vocabulary: logits, log-probabilities, their gradients
+  kTemporary,   // lives within one operation
+  kWorkspace,   // of cuBLAS
+  kBatch,       // token ids
   kCount,
 };
 using ByKind = std::array<int64_t, static_cast<size_t>(Kind::kCount)>;
 
 class Memory {
-public:
-  explicit Memory(const AllocatorConfig &config) : allocator_(config) {}
+ public:
+  explicit Memory(const AllocatorConfig& config) : allocator_(config) {}
 
   CachingAllocator::Handle Allocate(int64_t bytes, Kind kind);
   void Free(CachingAllocator::Handle handle, int64_t bytes, Kind kind);
@@ -44,9 +44,9 @@ public:
   int64_t peak_reserved() const { return allocator_.peak_reserved(); }
   // What was live at the highest moment, as requested: without the allocator's
   // rounding to 512 bytes.
-  const ByKind &at_peak() const { return at_peak_; }
+  const ByKind& at_peak() const { return at_peak_; }
 
-private:
+ private:
   CachingAllocator allocator_;
   ByKind live_ = {};
   ByKind at_peak_ = {};
@@ -58,20 +58,19 @@ private:
 // A block of memory that goes back when its last owner is gone, as a tensor's
 // storage does.
 class Block {
-public:
-  Block(Memory &memory, int64_t bytes, Kind kind)
-      : memory_(memory), bytes_(bytes), kind_(kind),
-        handle_(memory.Allocate(bytes, kind)) {}
+ public:
+  Block(Memory& memory, int64_t bytes, Kind kind)
+      : memory_(memory), bytes_(bytes), kind_(kind), handle_(memory.Allocate(bytes, kind)) {}
   ~Block() { memory_.Free(handle_, bytes_, kind_); }
-  Block(const Block &) = delete;
-  Block &operator=(const Block &) = delete;
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
 
-private:
-  Memory &memory_;
+ private:
+  Memory& memory_;
   int64_t bytes_;
   Kind kind_;
   CachingAllocator::Handle handle_;
 };
 using Storage = std::shared_ptr<Block>;
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

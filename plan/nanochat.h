@@ -9,6 +9,6 @@
 
 namespace oomtrace::plan {
 
-std::unique_ptr<Network> MakeNanochat(Run &run);
+std::unique_ptr<Network> MakeNanochat(Run& run);
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -16,11 +16,9 @@ constexpr int kFull = 4;
 
 // What one block leaves to its backward.
 struct KeptBlock {
-  Tensor norm1, deviation1, input1, qkv_weight, qkv, attended, out_weight,
-      mask1;
+  Tensor norm1, deviation1, input1, qkv_weight, qkv, attended, out_weight, mask1;
   std::vector<Tensor> attention;
-  Tensor norm2, deviation2, input2, up_weight, up, activated, down_weight,
-      mask2;
+  Tensor norm2, deviation2, input2, up_weight, up, activated, down_weight, mask2;
 };
 
 struct Kept {
@@ -30,53 +28,46 @@ struct Kept {
 };
 
 class CompiledNanoGpt : public Network {
-public:
-  explicit CompiledNanoGpt(Run &run) : weights_(run) {}
+ public:
+  explicit CompiledNanoGpt(Run& run) : weights_(run) {}
 
-  Output Forward(Run &run, const Tensor &ids, const Tensor &targets,
-                 bool training) override {
+  Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) override {
     const auto kept = std::make_shared<Kept>();
     kept->ids = ids;
     kept->targets = targets;
     Output output = Compute(run, *kept, training);
-    if (!run.tape.recording())
-      return output;
-    std::vector<const Tensor *> inputs;
-    for (const auto &parameter : run.tape.parameters())
-      inputs.push_back(&parameter->value);
-    run.tape.Record(
-        {&output.logits, &output.loss}, inputs, {},
-        [this, &run, kept](std::vector<Tensor> &, std::vector<Tensor> &) {
-          return ComputeBackward(run, std::move(*kept));
-        });
+    if (!run.tape.recording()) return output;
+    std::vector<const Tensor*> inputs;
+    for (const auto& parameter : run.tape.parameters()) inputs.push_back(&parameter->value);
+    run.tape.Record({&output.logits, &output.loss}, inputs, {},
+                    [this, &run, kept](std::vector<Tensor>&, std::vector<Tensor>&) {
+                      return ComputeBackward(run, std::move(*kept));
+                    });
     return output;
   }
 
-private:
+ private:
   // Width of the products.
-  static int Width(const Run &run) {
+  static int Width(const Run& run) {
     const int cast = CastWidth(run.training.precision);
     return cast ? cast : ParameterWidth(run.training.precision);
   }
 
   // The weight as the products take it; without autocast itself.
-  static Tensor Weight(const Run &run, const Parameter &parameter) {
-    if (CastWidth(run.training.precision) == 0)
-      return parameter.value.Detached();
-    return run.tape.New(parameter.value.elements, Width(run),
-                        Kind::kWeightCopy);
+  static Tensor Weight(const Run& run, const Parameter& parameter) {
+    if (CastWidth(run.training.precision) == 0) return parameter.value.Detached();
+    return run.tape.New(parameter.value.elements, Width(run), Kind::kWeightCopy);
   }
 
-  Output Compute(Run &run, Kept &kept, bool training) {
-    const Model &model = run.model;
-    Tape &tape = run.tape;
+  Output Compute(Run& run, Kept& kept, bool training) {
+    const Model& model = run.model;
+    Tape& tape = run.tape;
     const int width = Width(run);
     const int64_t tokens = run.tokens(), size = tokens * model.hidden;
     const bool keep = tape.recording();
     const bool masked = model.dropout > 0 && training;
     const Tensor positions = tape.New(run.training.sequence, 8, Kind::kBatch);
-    if (masked)
-      kept.mask = tape.New(size, 1);
+    if (masked) kept.mask = tape.New(size, 1);
     Tensor residual = tape.New(size, kFull);
     // Outputs of the branches wait until three are added to the residual stream
     // at once.
@@ -88,25 +79,20 @@ private:
       }
       waiting.push_back(std::move(branch));
     };
-    for (const NanoGptBlock &block : weights_.blocks) {
+    for (const NanoGptBlock& block : weights_.blocks) {
       KeptBlock saved;
-      if (keep)
-        saved.norm1 = tape.New(size, kFull);
+      if (keep) saved.norm1 = tape.New(size, kFull);
       saved.input1 = tape.New(size, width);
       saved.deviation1 = tape.New(tokens, kFull);
       saved.qkv_weight = Weight(run, *block.qkv_weight);
       saved.qkv = tape.New(3 * size, width);
       saved.attended = tape.New(size, width);
-      saved.attention =
-          AttentionKept(tape, run.attention_shape(), run.attention);
-      if (!keep)
-        saved.qkv = {};
+      saved.attention = AttentionKept(tape, run.attention_shape(), run.attention);
+      if (!keep) saved.qkv = {};
       saved.out_weight = Weight(run, *block.out_weight);
       add(tape.New(size, width));
-      if (masked)
-        saved.mask1 = tape.New(size, 1);
-      if (keep)
-        saved.norm2 = tape.New(size, kFull);
+      if (masked) saved.mask1 = tape.New(size, 1);
+      if (keep) saved.norm2 = tape.New(size, kFull);
       saved.input2 = tape.New(size, width);
       saved.deviation2 = tape.New(tokens, kFull);
       saved.up_weight = Weight(run, *block.up_weight);
@@ -115,13 +101,10 @@ private:
       // Without a backward pass the activation is computed in place.
       saved.activated = keep ? tape.New(tokens * model.inner, width) : saved.up;
       add(tape.New(size, width));
-      if (masked)
-        saved.mask2 = tape.New(size, 1);
-      if (keep)
-        kept.blocks.push_back(std::move(saved));
+      if (masked) saved.mask2 = tape.New(size, 1);
+      if (keep) kept.blocks.push_back(std::move(saved));
     }
-    if (keep)
-      kept.norm = tape.New(size, kFull);
+    if (keep) kept.norm = tape.New(size, kFull);
     kept.input = tape.New(size, width);
     kept.deviation = tape.New(tokens, kFull);
     residual = {};
@@ -136,9 +119,9 @@ private:
     return output;
   }
 
-  std::vector<Tensor> ComputeBackward(Run &run, Kept kept) {
-    const Model &model = run.model;
-    Tape &tape = run.tape;
+  std::vector<Tensor> ComputeBackward(Run& run, Kept kept) {
+    const Model& model = run.model;
+    Tape& tape = run.tape;
     const int width = Width(run);
     const bool cast = CastWidth(run.training.precision) != 0;
     const int64_t size = run.tokens() * model.hidden;
@@ -146,17 +129,13 @@ private:
     std::vector<Tensor> gradients(tape.parameters().size());
     // Gradients come as the parameters are: float32. Under autocast the product
     // gives the lower precision first.
-    const auto gradient = [&](const Parameter *parameter) {
+    const auto gradient = [&](const Parameter* parameter) {
       for (size_t i = 0; parameter && i < gradients.size(); ++i) {
-        if (tape.parameters()[i].get() != parameter)
-          continue;
-        gradients[i] = tape.New(parameter->value.elements,
-                                parameter->value.width, Kind::kGradient);
+        if (tape.parameters()[i].get() != parameter) continue;
+        gradients[i] = tape.New(parameter->value.elements, parameter->value.width, Kind::kGradient);
       }
     };
-    const auto scratch = [&](int64_t elements) {
-      return cast ? tape.New(elements, width, Kind::kGradient) : Tensor();
-    };
+    const auto scratch = [&](int64_t elements) { return cast ? tape.New(elements, width, Kind::kGradient) : Tensor(); };
 
     // The logits are an output too: autograd hands zeros in for their gradient,
     // and keeps them to the end.
@@ -164,13 +143,11 @@ private:
     Tensor logits = tape.New(kept.logits.elements, width, Kind::kLogits);
     kept.logits = kept.maximum = kept.sum = {};
     Tensor head = scratch(table);
-    if (cast)
-      kept.input = {};
+    if (cast) kept.input = {};
     Tensor first = tape.New(size, width);
     // Without a cast Inductor computes the table's gradient last, into the sum
     // with the embedding's.
-    if (cast)
-      logits = {};
+    if (cast) logits = {};
     kept.head_weight = {};
     Tensor stream = tape.New(size, kFull);
     Tensor second = cast ? tape.New(size, width) : Tensor();
@@ -180,11 +157,10 @@ private:
 
     Tensor down = scratch(model.inner * model.hidden), out, qkv, inner, packed;
     for (size_t i = weights_.blocks.size(); i-- > 0;) {
-      const NanoGptBlock &block = weights_.blocks[i];
-      KeptBlock &saved = kept.blocks[i];
+      const NanoGptBlock& block = weights_.blocks[i];
+      KeptBlock& saved = kept.blocks[i];
       saved.activated = saved.mask2 = {};
-      if (!inner)
-        inner = tape.New(run.tokens() * model.inner, width);
+      if (!inner) inner = tape.New(run.tokens() * model.inner, width);
       saved.down_weight = {};
       gradient(block.down_bias);
       gradient(block.down_weight);
@@ -195,29 +171,23 @@ private:
       saved.norm2 = saved.mask1 = {};
       gradient(block.norm2_weight);
       gradient(block.norm2_bias);
-      if (!out)
-        out = scratch(model.hidden * model.hidden);
-      if (cast)
-        first = {};
+      if (!out) out = scratch(model.hidden * model.hidden);
+      if (cast) first = {};
       saved.out_weight = {};
       gradient(block.out_bias);
       gradient(block.out_weight);
-      std::vector<Tensor> parts =
-          AttentionGradients(tape, run.attention_shape(), run.attention, width);
+      std::vector<Tensor> parts = AttentionGradients(tape, run.attention_shape(), run.attention, width);
       first = second = {};
       saved.attended = saved.qkv = {};
       saved.attention.clear();
-      if (!packed)
-        packed = tape.New(3 * size, width);
+      if (!packed) packed = tape.New(3 * size, width);
       parts[0] = {};
-      if (!qkv)
-        qkv = scratch(3 * model.hidden * model.hidden);
+      if (!qkv) qkv = scratch(3 * model.hidden * model.hidden);
       saved.input1 = saved.qkv_weight = {};
       gradient(block.qkv_bias);
       gradient(block.qkv_weight);
       first = std::move(parts[2]);
-      if (cast)
-        second = std::move(parts[1]);
+      if (cast) second = std::move(parts[1]);
       saved.norm1 = {};
       gradient(block.norm1_weight);
       gradient(block.norm1_bias);
@@ -233,10 +203,8 @@ private:
   NanoGptParameters weights_;
 };
 
-} // namespace
+}  // namespace
 
-std::unique_ptr<Network> MakeCompiledNanoGpt(Run &run) {
-  return std::make_unique<CompiledNanoGpt>(run);
-}
+std::unique_ptr<Network> MakeCompiledNanoGpt(Run& run) { return std::make_unique<CompiledNanoGpt>(run); }
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -15,20 +15,19 @@ namespace oomtrace::plan {
 
 // A run of one model on one card: what outlives a forward pass.
 struct Run {
-  const Model &model;
-  const Training &training;
-  const Card &card;
+  const Model& model;
+  const Training& training;
+  const Card& card;
   AttentionKernel attention;
-  Tape &tape;
+  Tape& tape;
   Eager eager;
-  std::vector<Tensor> constants; // buffers of the model
+  std::vector<Tensor> constants;  // buffers of the model
   Storage forward_workspace = nullptr;
   Storage backward_workspace = nullptr;
 
   int64_t tokens() const { return training.batch * training.sequence; }
   AttentionShape attention_shape() const {
-    return {training.batch, model.heads, model.key_heads, training.sequence,
-            model.head_width};
+    return {training.batch, model.heads, model.key_heads, training.sequence, model.head_width};
   }
 };
 
@@ -38,24 +37,22 @@ struct Output {
 };
 
 class Network {
-public:
+ public:
   virtual ~Network() = default;
-  virtual Output Forward(Run &run, const Tensor &ids, const Tensor &targets,
-                         bool training) = 0;
+  virtual Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) = 0;
 };
 
 // Makes the parameters and buffers on the tape, in the order of the model's own
 // parameters().
-std::unique_ptr<Network> MakeNetwork(Run &run);
+std::unique_ptr<Network> MakeNetwork(Run& run);
 
 // Whether the training loop still names the logits while it runs the backward
 // pass: nanoGPT's does.
-bool KeepsLogits(const Model &model);
+bool KeepsLogits(const Model& model);
 
 // torch.utils.checkpoint round a block: only its input is kept, and the block
 // runs again in the backward pass. `block` is kept until then: it must refer to
 // nothing that ends with the forward pass.
-Tensor Checkpointed(Run &run, const Tensor &x,
-                    const std::function<Tensor(const Tensor &)> &block);
+Tensor Checkpointed(Run& run, const Tensor& x, const std::function<Tensor(const Tensor&)>& block);
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -10,17 +10,17 @@
 namespace oomtrace::plan {
 
 class OptimizerState {
-public:
-  OptimizerState(Tape &tape, Optimizer kind) : tape_(tape), kind_(kind) {}
+ public:
+  OptimizerState(Tape& tape, Optimizer kind) : tape_(tape), kind_(kind) {}
   void Step();
 
-private:
+ private:
   void MakeState();
   void StepMuon();
 
-  Tape &tape_;
+  Tape& tape_;
   Optimizer kind_;
   std::vector<Tensor> state_;
 };
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -7,7 +7,7 @@
 
 namespace oomtrace::plan {
 
-std::string RenderText(const Answer &answer, bool color, int columns);
-std::string RenderJson(const Answer &answer);
+std::string RenderText(const Answer& answer, bool color, int columns);
+std::string RenderJson(const Answer& answer);
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

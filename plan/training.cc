@@ -20,13 +20,12 @@ struct Batch {
   Tensor targets;
 };
 
-Batch Fetch(Run &run) {
-  return {run.tape.New(run.tokens(), 8, Kind::kBatch),
-          run.tape.New(run.tokens(), 8, Kind::kBatch)};
+Batch Fetch(Run& run) {
+  return {run.tape.New(run.tokens(), 8, Kind::kBatch), run.tape.New(run.tokens(), 8, Kind::kBatch)};
 }
 
 // As estimate_loss() of nanoGPT.
-void Evaluate(Run &run, Network &network) {
+void Evaluate(Run& run, Network& network) {
   run.tape.set_recording(false);
   Batch batch;
   Output output;
@@ -37,31 +36,25 @@ void Evaluate(Run &run, Network &network) {
   run.tape.set_recording(true);
 }
 
-void TrainStep(Run &run, Network &network, OptimizerState &optimizer,
-               Batch &batch, Output &output) {
-  const int64_t micro_batches =
-      std::min(run.training.accumulation, kMicroBatches);
+void TrainStep(Run& run, Network& network, OptimizerState& optimizer, Batch& batch, Output& output) {
+  const int64_t micro_batches = std::min(run.training.accumulation, kMicroBatches);
   for (int64_t i = 0; i < micro_batches; ++i) {
     // The names keep the last logits alive until the next ones are there.
     output = network.Forward(run, batch.ids, batch.targets, true);
     output.loss = run.eager.Scale(output.loss);
-    if (!KeepsLogits(run.model))
-      output.logits = {};
+    if (!KeepsLogits(run.model)) output.logits = {};
     batch = Fetch(run);
     if (!run.backward_workspace)
-      run.backward_workspace = std::make_shared<Block>(
-          run.tape.memory(), WorkspaceBytes(run.card), Kind::kWorkspace);
+      run.backward_workspace = std::make_shared<Block>(run.tape.memory(), WorkspaceBytes(run.card), Kind::kWorkspace);
     run.tape.RunBackward(output.loss);
   }
   optimizer.Step();
-  for (const auto &parameter : run.tape.parameters())
-    parameter->gradient.reset();
+  for (const auto& parameter : run.tape.parameters()) parameter->gradient.reset();
 }
 
-} // namespace
+}  // namespace
 
-Estimate Play(const Model &model, const Training &training, const Card &card,
-              int64_t capacity) {
+Estimate Play(const Model& model, const Training& training, const Card& card, int64_t capacity) {
   AllocatorConfig config;
   config.capacity = capacity;
   Memory memory(config);
@@ -74,16 +67,12 @@ Estimate Play(const Model &model, const Training &training, const Card &card,
             {}};
     Batch batch = Fetch(run);
     const std::unique_ptr<Network> network = MakeNetwork(run);
-    for (const auto &parameter : tape.parameters())
-      estimate.parameters += parameter->value.elements;
+    for (const auto& parameter : tape.parameters()) estimate.parameters += parameter->value.elements;
     OptimizerState optimizer(tape, training.optimizer);
-    run.forward_workspace =
-        std::make_shared<Block>(memory, WorkspaceBytes(card), Kind::kWorkspace);
+    run.forward_workspace = std::make_shared<Block>(memory, WorkspaceBytes(card), Kind::kWorkspace);
     Output output;
-    if (training.evaluation)
-      Evaluate(run, *network);
-    for (int step = 0; step < kSteps && !memory.refused(); ++step)
-      TrainStep(run, *network, optimizer, batch, output);
+    if (training.evaluation) Evaluate(run, *network);
+    for (int step = 0; step < kSteps && !memory.refused(); ++step) TrainStep(run, *network, optimizer, batch, output);
   }
   estimate.peak_allocated = memory.peak_allocated();
   estimate.peak_reserved = memory.peak_reserved();
@@ -94,4 +83,4 @@ Estimate Play(const Model &model, const Training &training, const Card &card,
   return estimate;
 }
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -11,18 +11,17 @@
 namespace oomtrace::plan {
 
 struct Estimate {
-  int64_t parameters = 0; // elements
+  int64_t parameters = 0;  // elements
   int64_t peak_allocated = 0;
-  int64_t peak_reserved = 0; // by PyTorch's allocator, on a card of any size
+  int64_t peak_reserved = 0;  // by PyTorch's allocator, on a card of any size
   ByKind at_peak = {};
-  bool refused = false; // the capacity was not enough
+  bool refused = false;  // the capacity was not enough
   int64_t refused_bytes = 0;
   Kind refused_kind = Kind::kTemporary;
 };
 
 // `capacity`: bytes that the card gives to PyTorch's allocator, kUnlimited for
 // all it wants.
-Estimate Play(const Model &model, const Training &training, const Card &card,
-              int64_t capacity);
+Estimate Play(const Model& model, const Training& training, const Card& card, int64_t capacity);
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

@@ -9,11 +9,10 @@
 
 namespace oomtrace::plan {
 
-std::unique_ptr<Network> MakeGpt2(Run &run);
-std::unique_ptr<Network> MakeLlama(Run &run);
+std::unique_ptr<Network> MakeGpt2(Run& run);
+std::unique_ptr<Network> MakeLlama(Run& run);
 
 // ForCausalLMLoss: the logits in float32, their cross entropy.
-Tensor CausalLanguageLoss(Run &run, const Tensor &logits,
-                          const Tensor &targets);
+Tensor CausalLanguageLoss(Run& run, const Tensor& logits, const Tensor& targets);
 
-} // namespace oomtrace::plan
+}  // namespace oomtrace::plan

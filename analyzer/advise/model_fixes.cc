@@ -64,11 +64,17 @@ void Checkpoint(Advisor& a) {
   const Demand& demand = a.predictor().demand();
   const int64_t saving = EstimateCheckpointed(a.facts(), a.predictor().carriers(), demand).saved;
   if (!a.Worth(saving)) return;
-  a.Add("activation_checkpointing", "Recompute activations in backward",
-        "wrap each block in torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False); Transformers: "
-        "gradient_checkpointing=True",
-        a.Changed({.kept = 1 - static_cast<double>(saving) / static_cast<double>(demand.kept)}, saving),
-        "about a third more time for each step");
+  report::Fix& fix =
+      a.Add("activation_checkpointing", "Recompute activations in backward",
+            "wrap each block in torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False); Transformers: "
+            "gradient_checkpointing=True",
+            a.Changed({.kept = 1 - static_cast<double>(saving) / static_cast<double>(demand.kept)}, saving),
+            "about a third more time for each step");
+  // Which blocks can be wrapped, and what each of them keeps inside, only a run tells.
+  if (fix.fits()) {
+    fix.set_fits(false);
+    fix.set_condition("if all blocks keep inside what the ones on record did");
+  }
 }
 
 // One of the new statements, the one that makes most first: what it makes goes to the CPU, and the rest has to fit.

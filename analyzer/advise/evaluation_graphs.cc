@@ -150,8 +150,8 @@ EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
   }
   if (output_batches > 0) found.output_per_batch = found.outputs / output_batches;
   found.gathers = found.batches >= 2 && found.kept - found.in_work > found.in_work;
-  // A result that is kept with gradients keeps its graph: where none stays, none is kept.
-  if (!found.gathers && !named) found.outputs = found.output_per_batch = 0;
+  // A result that is kept with gradients keeps its graph: where none stays, none is kept. Of one batch it is not told.
+  if (found.batches >= 2 && !found.gathers && !named) found.outputs = found.output_per_batch = 0;
   return found;
 }
 

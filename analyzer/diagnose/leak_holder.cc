@@ -222,6 +222,8 @@ Containers HoldersOf(const Facts& facts, const Leak& leak) {
     // of them anew.
     if (tensor.holder.empty() || !leaking.contains(tensor.stack)) return;
     if (tensor.born > last_boundary && leak.growth != LeakGrowth::kMadeAnew) return;
+    // A bank that a larger one replaces is read by the forward in work, whose graph lets go of it by itself.
+    if (leak.replaced() && KeptByGraph(tensor.holder.str())) return;
     AddVote(t, tensor.holder.str(), tensor, containers);
   };
   for (const uint32_t i : facts.live) vote(t.tensors[i]);

@@ -41,7 +41,7 @@ def test_an_unknown_word_is_named_and_the_commands_listed(word, kind):
     job = run([OOMTRACE, word])
     assert job.status == 1
     assert f"unknown {kind} {word}" in job.stderr
-    assert "run, dryrun, analyze, explain, doctor, gpus" in job.stderr
+    assert "the commands are run, dryrun, analyze, " in job.stderr
 
 
 @pytest.mark.parametrize("subcommand", [["run"], ["dryrun", "--gpu", "t4"]])

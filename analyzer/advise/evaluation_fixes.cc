@@ -59,8 +59,9 @@ void EmptyKvCache(Advisor& a) {
 
 namespace {
 
-// Batches that an evaluation may have to come: not on record. So many times as many as it had are taken for enough.
-constexpr int64_t kBatchesToCome = 10;
+// Batches that an evaluation may have to come: not on record. So many times as many as it had are taken for enough
+// where nothing shows that it keeps results, and where a holder does.
+constexpr int64_t kBatchesToCome = 10, kBatchesToComeKept = 100;
 constexpr char kNoSkips[] = "if no layer's output is read again much later (skip connections)";
 
 // What each further batch keeps is room that the rest of the evaluation must not need. "": there is enough.
@@ -68,7 +69,8 @@ std::string IfOutputsFit(const EvaluationGraphs& graphs, const Prediction& p) {
   if (graphs.output_per_batch == 0) return "";
   // As much again is made where they are joined at the end.
   const int64_t more = std::max<int64_t>(0, p.headroom) / (2 * graphs.output_per_batch);
-  if (more >= kBatchesToCome * (graphs.batches + 1)) return "";
+  const int64_t enough = graphs.keeps_outputs ? kBatchesToComeKept : kBatchesToCome;
+  if (more >= enough * (graphs.batches + 1)) return "";
   return absl::StrCat("if no more than ", more, more == 1 ? " batch is" : " batches are",
                       " to come, or none of their results (", Bytes(graphs.output_per_batch),
                       " each) stays on the GPU");
@@ -96,7 +98,7 @@ void StopEvaluationGraphs(Advisor& a) {
   const std::string condition = bounded || roomy ? IfOutputsFit(graphs, p) : kNoSkips;
   Conditional(a.Add("no_grad", "Run it without gradients", no_grad, p, "none"), condition);
   const std::string container = graphs.holder.empty() ? "a list or a sum" : graphs.holder;
-  if (p.fits && !condition.empty() && a.Worth(graphs.outputs)) {
+  if (p.fits && !condition.empty() && (graphs.keeps_outputs || a.Worth(graphs.outputs))) {
     report::Fix& both = a.Add("move_to_cpu", "Run it without gradients, and keep no results on the GPU",
                               absl::StrCat(no_grad, ", and put .cpu() of each result into ", container,
                                            " (of a part of one: .clone().cpu(), for a view keeps the whole tensor)"),

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "analyzer/diagnose/states.h"
 #include "analyzer/diagnose/words.h"
@@ -49,13 +50,16 @@ std::vector<int64_t> Batches(const Timeline& t, int64_t begin, int64_t end) {
 }
 
 // The containers, by what the search for holders wrote, that keep tensors of two batches or more: a variable that is
-// assigned anew for each batch keeps those of the last one. What PyTorch itself holds during a call is none.
+// assigned anew for each batch keeps those of the last one. One that keeps the graphs of two batches keeps what they
+// hang from, though the search had time for one of those only. What PyTorch itself holds during a call is none.
 std::set<std::string> ContainersOf(const std::vector<std::pair<int64_t, std::string>>& batches_and_holders) {
   std::map<std::string, std::set<int64_t>> batches;
   for (const auto& [batch, holder] : batches_and_holders) batches[Container(holder)].insert(batch);
   std::set<std::string> containers;
   for (const auto& [name, of] : batches) {
-    if (of.size() >= 2 && !absl::StrContains(name, "Module._")) containers.insert(name);
+    const auto graphs = batches.find(absl::StrCat(kGraph, name));
+    const bool two = of.size() >= 2 || (graphs != batches.end() && graphs->second.size() >= 2);
+    if (two && !absl::StrContains(name, "Module._")) containers.insert(name);
   }
   return containers;
 }
@@ -148,6 +152,7 @@ EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
     if (older && tensor.died > end) found.without_graphs.push_back({i, tensor.born, end});
     if (older && tensor.died > end_of_next) found.let_go.push_back({i, tensor.born, end_of_next});
   }
+  found.keeps_outputs = named && output_batches > 0;
   if (output_batches > 0) found.output_per_batch = found.outputs / output_batches;
   found.gathers = found.batches >= 2 && found.kept - found.in_work > found.in_work;
   // A result that is kept with gradients keeps its graph: where none stays, none is kept. Of one batch it is not told.

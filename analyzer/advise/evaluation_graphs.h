@@ -20,7 +20,8 @@ struct EvaluationGraphs {
   // What the program may keep of each batch beside the graph: named by a holder, else the last that each has made.
   int64_t outputs = 0;
   int64_t output_per_batch = 0;
-  std::string holder;  // of outputs, or of what keeps the graphs; "" where not known
+  bool keeps_outputs = false;  // a holder shows it
+  std::string holder;          // of outputs, or of what keeps the graphs; "" where not known
   // Lives where each batch's graph is gone at its end: the most that an evaluation without gradients can need, for
   // within a batch it lets go of more.
   std::vector<OtherLife> without_graphs;

@@ -8,7 +8,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 constexpr int64_t kGiB = int64_t{1} << 30;
 constexpr int64_t kSecond = 1'000'000'000;

@@ -1,6 +1,5 @@
 #include "analyzer/timeline/device_ledger.h"
 
-
 namespace oomtrace {
 namespace {
 

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <map>
 
 #include "absl/strings/ascii.h"
@@ -56,6 +58,11 @@ Values Assignments(const std::string& text) {
 class Reader {
  public:
   Reader(const std::string& text, std::string file) : values_(Assignments(text)), file_(std::move(file)) {}
+
+  bool HasAnyOf(std::initializer_list<absl::string_view> names) const {
+    return std::any_of(names.begin(), names.end(),
+                       [&](absl::string_view name) { return values_.contains(std::string(name)); });
+  }
 
   void Whole(const std::string& name, int64_t& into) {
     const auto found = values_.find(name);
@@ -122,6 +129,13 @@ constexpr std::array<Pretrained, 4> kPretrained = {
 
 absl::StatusOr<Configuration> NanoGptConfiguration(const std::string& text, const std::string& file) {
   Reader reader(text, file);
+  if (!reader.HasAnyOf({"block_size", "n_layer", "n_head", "n_embd", "init_from", "gradient_accumulation_steps"})) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        file,
+        ": not a nanoGPT configuration: none of block_size, n_layer, n_head, n_embd, init_from and "
+        "gradient_accumulation_steps is assigned there. A script is measured by oomtrace dryrun -- python ",
+        file));
+  }
   Configuration configuration;
   Model& model = configuration.model;
   int64_t batch = 12, block = 1024, accumulation = 5 * 8;

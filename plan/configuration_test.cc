@@ -42,6 +42,8 @@ TEST(NanoGptConfiguration, WhatCannotBeReadIsNamedWithItsLine) {
   EXPECT_THAT(NanoGptConfiguration("\nn_layer = layers()\n", "x.py").status().message(), HasSubstr("x.py:2: n_layer"));
   EXPECT_THAT(NanoGptConfiguration("init_from = 'bert'\n", "x.py").status().message(), HasSubstr("gpt2-medium"));
   EXPECT_FALSE(NanoGptConfiguration("n_head = 0\n", "x.py").ok());
+  EXPECT_THAT(NanoGptConfiguration("batch_size = 64\n", "x.py").status().message(), HasSubstr("not a nanoGPT"));
+  EXPECT_THAT(NanoGptConfiguration("", "x.py").status().message(), HasSubstr("oomtrace dryrun"));
   EXPECT_FALSE(NanoGptConfiguration("batch_size = 99999999999 * 99999999999\n", "x.py").ok());
 }
 

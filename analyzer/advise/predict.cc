@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "analyzer/advise/evaluation_graphs.h"
+
 namespace oomtrace {
 namespace {
 
@@ -15,8 +17,9 @@ constexpr double kExpandableCacheShare = 0.05;
 constexpr double kReplayMargin = 0.01;
 // What the outline of an iteration that nobody has seen may miss in order and size: a share of what a forward keeps,
 // and of the allocator's segments for blocks of 1 to 10 MiB one, which decides on small cards. Of a forward and a
-// backward on record only the order is in doubt.
-constexpr double kKeptMargin = 0.12;
+// backward on record only the order is in doubt. Where it died in the forward, the layers still to come were taken for
+// like those seen; really run, such jobs needed up to 1.5 times as much (docs/accuracy.md).
+constexpr double kKeptMargin = 0.12, kHalfForwardMargin = 0.7;
 constexpr double kOrderMargin = 0.02;
 constexpr int64_t kOutlineSegment = int64_t{20} << 20;
 constexpr uint32_t kRefused = UINT32_MAX;  // no tensor's index
@@ -116,10 +119,11 @@ Prediction Predictor::Outlined(const OutlineChange& change, bool expandable, int
   Prediction p;
   const bool seen = d_.facts.oom->phase == PhaseKind::kOptimizerStep;
   const int64_t kept = demand_.kept + demand_.logits;
-  const int64_t doubt = seen || kept == 0
-                            ? 0
-                            : kOutlineSegment + static_cast<int64_t>(kKeptMargin * change.batch * change.kept *
-                                                                     static_cast<double>(kept));
+  const double margin = d_.facts.oom->phase == PhaseKind::kForward ? kHalfForwardMargin : kKeptMargin;
+  const int64_t doubt =
+      seen || kept == 0
+          ? 0
+          : kOutlineSegment + static_cast<int64_t>(margin * change.batch * change.kept * static_cast<double>(kept));
   const auto with_margin = [&](int64_t bytes) {
     return static_cast<int64_t>(static_cast<double>(bytes) * (1 + kOrderMargin)) + doubt;
   };
@@ -256,7 +260,10 @@ Prediction Predictor::Evaluation(int64_t size) const {
     if (IsParameterState(tensor.category)) states += tensor.bytes;
   }
   const double ratio = batch_.size > 0 ? static_cast<double>(size) / static_cast<double>(batch_.size) : 1.0;
-  const int64_t tensors = states + demand.fixed + std::llround(ratio * static_cast<double>(demand.carrying));
+  // Where no batch of it was whole, layers are still to come, as in a forward that died.
+  const double unseen = FindEvaluationGraphs(d_.facts).batches == 0 ? kHalfForwardMargin : 0;
+  const int64_t tensors =
+      states + demand.fixed + std::llround((1 + unseen) * ratio * static_cast<double>(demand.carrying));
   Prediction p = Of(tensors, expandable_recorded());
   return p;
 }

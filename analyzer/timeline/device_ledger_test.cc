@@ -28,7 +28,7 @@ class DeviceLedgerTest : public testing::Test {
     allocation.address = block;
     allocation.bytes = bytes;
     allocation.born = now_;
-    ledger_.Add(event, std::move(allocation));
+    ledger_.Add(event, allocation);
   }
   std::vector<int64_t> Free(trace::MemoryKind kind, uint64_t block, int64_t bytes = 0, int32_t device = 0) {
     DeviceFreeEvent event;

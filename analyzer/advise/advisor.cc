@@ -74,4 +74,23 @@ report::Fix& Advisor::Add(const char* id, const std::string& title, const std::s
   return fixes_.back();
 }
 
+void Conditional(report::Fix& fix, const std::string& condition) {
+  if (!fix.fits() || condition.empty()) return;
+  fix.set_fits(false);
+  fix.set_condition(condition);
+}
+
+void AddSetting(report::Fix& fix, const char* kind, const std::string& name, const std::string& value,
+                const std::string& separator) {
+  report::FixSetting* setting = fix.add_settings();
+  setting->set_kind(kind);
+  setting->set_name(name);
+  setting->set_value(value);
+  setting->set_separator(separator);
+}
+
+void AddFlag(report::Fix& fix, const Flag& flag, int64_t value) {
+  AddSetting(fix, "flag", flag.name, absl::StrCat(value), flag.separator);
+}
+
 }  // namespace oomtrace

@@ -54,4 +54,12 @@ class Advisor {
   std::vector<report::Fix> fixes_;
 };
 
+// Makes a fix that fits one that fits only under `condition` ("if ..."). One that does not fit, and "", stay.
+void Conditional(report::Fix& fix, const std::string& condition);
+
+// How a fix is set without an edit: `kind` is "environment", "flag", or "value" (what --vary names).
+void AddSetting(report::Fix& fix, const char* kind, const std::string& name, const std::string& value,
+                const std::string& separator = "");
+void AddFlag(report::Fix& fix, const Flag& flag, int64_t value);
+
 }  // namespace oomtrace

@@ -14,10 +14,14 @@ namespace {
 // Every torch from 2.0 on reads this spelling; PYTORCH_ALLOC_CONF, its successor, is unknown before 2.10.
 constexpr char kExpandable[] = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True";
 
+// The flag that sets the micro-batch which the run had; nullptr: the command line has none.
+const Flag* BatchFlag(const Advisor& a) {
+  return a.flags().batch && a.flags().batch->value == a.predictor().batch().size ? &*a.flags().batch : nullptr;
+}
+
 // Micro-batches that the command line says make a step; 1 where it does not say.
 int64_t Accumulation(const Advisor& a) {
-  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == a.predictor().batch().size;
-  return flag_is_batch && a.flags().accumulation ? a.flags().accumulation->value : 1;
+  return BatchFlag(a) != nullptr && a.flags().accumulation ? a.flags().accumulation->value : 1;
 }
 
 // Micro-batches below the recorded one that divide the effective batch, largest first.
@@ -44,22 +48,21 @@ std::string InputPlace(const Advisor& a) {
 std::string BatchChange(const Advisor& a, int64_t size) {
   const int64_t batch = a.predictor().batch().size;
   const int64_t factor = batch / size;
-  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == batch;
-  if (flag_is_batch && a.flags().accumulation) {
-    return absl::StrCat("run with ", a.flags().batch->With(size), " ",
+  const Flag* flag = BatchFlag(a);
+  if (flag != nullptr && a.flags().accumulation) {
+    return absl::StrCat("run with ", flag->With(size), " ",
                         a.flags().accumulation->With(Accumulation(a) * batch / size));
   }
-  if (flag_is_batch && a.flags().total_is_fixed) {
-    return absl::StrCat("run with ", a.flags().batch->With(size), " (the script accumulates ", factor,
+  if (flag != nullptr && a.flags().total_is_fixed) {
+    return absl::StrCat("run with ", flag->With(size), " (the script accumulates ", factor,
                         " times as often for the same total batch)");
   }
-  if (flag_is_batch) {
-    const bool trainer = a.flags().batch->name.find("per_device") != std::string::npos ||
-                         a.flags().batch->name.find("per-device") != std::string::npos;
+  if (flag != nullptr) {
+    const bool trainer =
+        flag->name.find("per_device") != std::string::npos || flag->name.find("per-device") != std::string::npos;
     if (trainer)
-      return absl::StrCat("run with ", a.flags().batch->With(size), " --gradient_accumulation_steps",
-                          a.flags().batch->separator, factor);
-    return absl::StrCat("run with ", a.flags().batch->With(size), " and accumulate gradients over ", factor,
+      return absl::StrCat("run with ", flag->With(size), " --gradient_accumulation_steps", flag->separator, factor);
+    return absl::StrCat("run with ", flag->With(size), " and accumulate gradients over ", factor,
                         " times as many micro-batches before each optimizer step");
   }
   const int64_t now = a.t().steps.empty() ? 0 : a.t().steps.back().micro_batches;
@@ -69,25 +72,12 @@ std::string BatchChange(const Advisor& a, int64_t size) {
       " before each optimizer step", InputPlace(a));
 }
 
-void AddSetting(report::Fix& fix, const char* kind, const std::string& name, const std::string& value,
-                const std::string& separator = "") {
-  report::FixSetting* setting = fix.add_settings();
-  setting->set_kind(kind);
-  setting->set_name(name);
-  setting->set_value(value);
-  setting->set_separator(separator);
-}
-
-void AddFlag(report::Fix& fix, const Flag& flag, int64_t value) {
-  AddSetting(fix, "flag", flag.name, absl::StrCat(value), flag.separator);
-}
-
 // How the micro-batch is set without an edit: by the flags of the command line, or by what --vary names.
 void AddBatchSettings(const Advisor& a, int64_t size, report::Fix& fix) {
   const int64_t batch = a.predictor().batch().size;
-  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == batch;
-  if (flag_is_batch) AddFlag(fix, *a.flags().batch, size);
-  if (flag_is_batch && a.flags().accumulation) AddFlag(fix, *a.flags().accumulation, Accumulation(a) * batch / size);
+  const Flag* flag = BatchFlag(a);
+  if (flag != nullptr) AddFlag(fix, *flag, size);
+  if (flag != nullptr && a.flags().accumulation) AddFlag(fix, *a.flags().accumulation, Accumulation(a) * batch / size);
   AddSetting(fix, "value", "batch_size", absl::StrCat(size));
   AddSetting(fix, "value", "accumulation", absl::StrCat(Accumulation(a) * batch / size));
 }
@@ -111,9 +101,9 @@ bool HasBatches(const Advisor& a) {
 // Where no optimizer and no backward pass was seen, a forward alone may be all that the program does.
 std::string PlainBatchChange(const Advisor& a, int64_t size) {
   const int64_t batch = a.predictor().batch().size;
-  const bool flag_is_batch = a.flags().batch && a.flags().batch->value == batch;
-  return absl::StrCat(flag_is_batch ? absl::StrCat("run with ", a.flags().batch->With(size))
-                                    : absl::StrCat("use batches of ", size, " instead of ", batch, InputPlace(a)),
+  const Flag* flag = BatchFlag(a);
+  return absl::StrCat(flag != nullptr ? absl::StrCat("run with ", flag->With(size))
+                                      : absl::StrCat("use batches of ", size, " instead of ", batch, InputPlace(a)),
                       "; if it trains, accumulate gradients over ", Count(batch / size, "batch"), " for each step");
 }
 
@@ -198,9 +188,8 @@ void GrowSegments(Advisor& a) {
           a.Add("expandable_segments", "Let PyTorch grow its segments",
                 absl::StrCat("set ", kExpandable, " in the environment"), until, "none known for one GPU");
       AddExpandable(fix);
-      fix.set_fits(false);
-      fix.set_condition(absl::StrCat("what it died of is served, with ", Bytes(until.headroom),
-                                     " to spare; if the rest of the iteration needs no more than that"));
+      Conditional(fix, absl::StrCat("what it died of is served, with ", Bytes(until.headroom),
+                                    " to spare; if the rest of the iteration needs no more than that"));
       return;
     }
   }

@@ -76,17 +76,11 @@ std::string IfOutputsFit(const EvaluationGraphs& graphs, const Prediction& p) {
                       " each) stays on the GPU");
 }
 
-void Conditional(report::Fix& fix, const std::string& condition) {
-  if (!fix.fits() || condition.empty()) return;
-  fix.set_fits(false);
-  fix.set_condition(condition);
-}
-
 }  // namespace
 
 void StopEvaluationGraphs(Advisor& a) {
   if (!a.Has("evaluation_without_no_grad")) return;
-  const EvaluationGraphs graphs = FindEvaluationGraphs(a.facts());
+  const EvaluationGraphs& graphs = a.predictor().evaluation_graphs();
   const std::string no_grad =
       absl::StrCat("put the ", a.t().first_training_forward > a.facts().moment ? "forward passes" : "evaluation",
                    " around ", a.Where(), " under torch.no_grad() or torch.inference_mode()");
@@ -118,27 +112,19 @@ void StopEvaluationGraphs(Advisor& a) {
 void ShrinkEvaluation(Advisor& a) {
   StopEvaluationGraphs(a);
   // The sum over all batches is the same, whatever their size.
-  if (a.Has("evaluation_without_no_grad") && FindEvaluationGraphs(a.facts()).gathers) return;
+  if (a.Has("evaluation_without_no_grad") && a.predictor().evaluation_graphs().gathers) return;
   const int64_t size = a.predictor().batch().size;
+  const bool flag_is_batch = a.flags().evaluation_batch && a.flags().evaluation_batch->value == size;
   for (int64_t smaller = size / 2; smaller >= 1; smaller /= 2) {
     const Prediction p = a.predictor().Evaluation(smaller);
     if (!p.fits && smaller > 1) continue;
-    const std::string change =
-        a.flags().evaluation_batch && a.flags().evaluation_batch->value == size
-            ? absl::StrCat("run with ", a.flags().evaluation_batch->With(smaller))
-            : absl::StrCat("in the evaluation around ", a.Where(), ", use batches of ", smaller, " instead of ", size);
+    const std::string change = flag_is_batch ? absl::StrCat("run with ", a.flags().evaluation_batch->With(smaller))
+                                             : absl::StrCat("in the evaluation around ", a.Where(), ", use batches of ",
+                                                            smaller, " instead of ", size);
     report::Fix& fix = a.Add("evaluation_batch", absl::StrCat("Evaluate in batches of ", smaller), change, p,
                              "a slower evaluation; training is unchanged");
-    const auto set = [&](const char* kind, const std::string& name, const std::string& separator) {
-      report::FixSetting* setting = fix.add_settings();
-      setting->set_kind(kind);
-      setting->set_name(name);
-      setting->set_value(absl::StrCat(smaller));
-      setting->set_separator(separator);
-    };
-    if (a.flags().evaluation_batch && a.flags().evaluation_batch->value == size)
-      set("flag", a.flags().evaluation_batch->name, a.flags().evaluation_batch->separator);
-    set("value", "eval_batch_size", "");
+    if (flag_is_batch) AddFlag(fix, *a.flags().evaluation_batch, smaller);
+    AddSetting(fix, "value", "eval_batch_size", absl::StrCat(smaller));
     break;
   }
 }

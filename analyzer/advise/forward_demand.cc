@@ -100,6 +100,32 @@ bool BlockOf(const std::string& path, std::string& list, int64_t& index) {
   return false;
 }
 
+// The longest list of modules of a model, as the blocks of a transformer are one. The layers of a model that is itself
+// a list are mostly of unlike kinds: they are none.
+struct ModuleList {
+  std::string path;  // "": no module is in a list
+  size_t size = 0;
+  // Whether `module` is or lies in one of its members; then `index` is the member's.
+  bool Holds(const std::string& module, int64_t& index) const {
+    std::string list;
+    return !path.empty() && BlockOf(module, list, index) && list == path;
+  }
+};
+
+ModuleList LongestList(const Timeline& t) {
+  std::map<std::string, std::set<int64_t>> lists;
+  std::string list;
+  int64_t index = 0;
+  for (const Module& module : t.modules) {
+    if (BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
+  }
+  ModuleList longest;
+  for (const auto& [path, members] : lists) {
+    if (!path.empty() && members.size() > longest.size) longest = {path, members.size()};
+  }
+  return longest;
+}
+
 // Modules that call no others, in the order in which the model lists them.
 std::vector<const Module*> Leaves(const Timeline& t) {
   std::vector<const Module*> leaves;
@@ -232,39 +258,29 @@ double RestByLeaves(const Facts& facts, const Batch& batch, const BatchCarriers&
 double WholeForward(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, int64_t begin,
                     const std::vector<const Tensor*>& part, int64_t bytes) {
   const Timeline& t = *facts.timeline;
-  std::map<std::string, std::set<int64_t>> lists;
-  std::string list;
+  ModuleList list = LongestList(t);
   int64_t index = 0;
-  for (const Module& module : t.modules) {
-    if (BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
-  }
-  std::string longest;
-  for (const auto& [name, members] : lists) {
-    if (longest.empty() || members.size() > lists[longest].size()) longest = name;
-  }
   // Blocks of unlike weights make tensors of unlike sizes.
   std::map<int64_t, int64_t> weights;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
-    if (tensor.category == Category::kParameter && !longest.empty() && BlockOf(tensor.name.str(), list, index) &&
-        list == longest)
-      weights[index] += tensor.bytes;
+    if (tensor.category == Category::kParameter && list.Holds(tensor.name.str(), index)) weights[index] += tensor.bytes;
   }
   const auto [least, most] = std::minmax_element(weights.begin(), weights.end(),
                                                  [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (!weights.empty() && most->second > 2 * least->second) longest.clear();
+  if (!weights.empty() && most->second > 2 * least->second) list = ModuleList();
   std::map<int64_t, int64_t> by_block;
   for (const Tensor* tensor : part) {
-    if (!longest.empty() && BlockOf(tensor->module, list, index) && list == longest) by_block[index] += tensor->bytes;
+    if (list.Holds(tensor->module.str(), index)) by_block[index] += tensor->bytes;
   }
   constexpr size_t kFewestBlocks = 4;  // shorter lists are stages of unlike size, as a ResNet's
-  if (!by_block.empty() && lists[longest].size() >= kFewestBlocks) {
+  if (!by_block.empty() && list.size >= kFewestBlocks) {
     const auto in_work = std::prev(by_block.end());
     int64_t done = 0, blocks = 0;
     for (auto it = by_block.begin(); it != in_work; ++it, ++blocks) done += it->second;
     const double each = blocks > 0 ? std::max<double>(static_cast<double>(done) / static_cast<double>(blocks), 0)
                                    : static_cast<double>(in_work->second) * kUnknownProgress;
-    return static_cast<double>(bytes - done - in_work->second) + each * static_cast<double>(lists[longest].size());
+    return static_cast<double>(bytes - done - in_work->second) + each * static_cast<double>(list.size);
   }
   const double rest = RestByLeaves(facts, batch, carriers, begin);
   return rest >= 0 ? static_cast<double>(bytes) + rest : 0;
@@ -416,18 +432,10 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   return demand;
 }
 
-Checkpointed EstimateCheckpointed(const Facts& facts, const BatchCarriers& carriers, const Demand& demand) {
+int64_t SavedByCheckpointing(const Facts& facts, const BatchCarriers& carriers, const Demand& demand) {
   const Timeline& t = *facts.timeline;
-  std::map<std::string, std::set<int64_t>> lists;
-  std::string list;
+  const ModuleList list = LongestList(t);
   int64_t index = 0;
-  for (const Module& module : t.modules) {
-    if (BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
-  }
-  std::string longest;
-  for (const auto& [name, members] : lists) {
-    if (longest.empty() || members.size() > lists[longest].size()) longest = name;
-  }
   struct Block {
     int64_t bytes = 0;
     int64_t output = 0;
@@ -436,13 +444,12 @@ Checkpointed EstimateCheckpointed(const Facts& facts, const BatchCarriers& carri
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
     if (!carriers.Carries(tensor) || tensor.born < t.first_training_forward) continue;
-    if (longest.empty() || !BlockOf(tensor.module.str(), list, index) || list != longest) continue;
+    if (!list.Holds(tensor.module.str(), index)) continue;
     blocks[index].bytes += tensor.bytes;
     blocks[index].output = tensor.bytes;
   }
-  Checkpointed result;
   // The block in work is not whole.
-  if (blocks.size() < 2) return result;
+  if (blocks.size() < 2) return 0;
   if (facts.oom->phase == PhaseKind::kForward) blocks.erase(std::prev(blocks.end()));
   int64_t bytes = 0, outputs = 0, largest = 0;
   for (const auto& [number, block] : blocks) {
@@ -450,10 +457,9 @@ Checkpointed EstimateCheckpointed(const Facts& facts, const BatchCarriers& carri
     outputs += block.output;
     largest = std::max(largest, block.bytes);
   }
-  const double all = static_cast<double>(lists[longest].size()) / static_cast<double>(blocks.size());
+  const double all = static_cast<double>(list.size) / static_cast<double>(blocks.size());
   const auto saved = static_cast<int64_t>(all * static_cast<double>(bytes - outputs)) - largest;
-  result.saved = std::clamp<int64_t>(saved, 0, demand.kept);
-  return result;
+  return std::clamp<int64_t>(saved, 0, demand.kept);
 }
 
 Demand EstimateEvaluation(const Facts& facts, const BatchCarriers& carriers) {

@@ -18,12 +18,10 @@ struct Demand {
   int64_t to_come = 0;   // of `fixed`, what the rest of the forward makes
 };
 
-// What activation checkpointing around each block of a model's longest list of like blocks leaves, for the batch
-// recorded: every block's output, the next one's input, and one block at a time with all that it keeps.
-struct Checkpointed {
-  int64_t saved = 0;  // bytes, 0: there is no such list on record, or nothing to save
-};
-Checkpointed EstimateCheckpointed(const Facts& facts, const BatchCarriers& carriers, const Demand& demand);
+// Bytes that activation checkpointing around each block of a model's longest list of like blocks saves, for the batch
+// recorded: what stays is every block's output, the next one's input, and one block at a time with all that it keeps.
+// 0: there is no such list on record, or nothing to save.
+int64_t SavedByCheckpointing(const Facts& facts, const BatchCarriers& carriers, const Demand& demand);
 
 // The peak of a training micro-batch (forward and backward). Where the recorded forward was cut short, the rest is
 // extrapolated by the modules still to come; where that cannot be told, it is doubled. From an evaluation without

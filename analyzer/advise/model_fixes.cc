@@ -53,16 +53,13 @@ void FreezeUntrained(Advisor& a) {
                             "its activations as well"
                           : ""),
       p, "none, if it is not meant to be trained");
-  if (!enough && fix.fits()) {
-    fix.set_fits(false);
-    fix.set_condition("if nothing before it is trained through it: then its gradients are needed");
-  }
+  if (!enough) Conditional(fix, "if nothing before it is trained through it: then its gradients are needed");
 }
 
 void Checkpoint(Advisor& a) {
   if (!a.Has("activations_too_large") || a.facts().oom->phase == PhaseKind::kSetUp) return;
   const Demand& demand = a.predictor().demand();
-  const int64_t saving = EstimateCheckpointed(a.facts(), a.predictor().carriers(), demand).saved;
+  const int64_t saving = SavedByCheckpointing(a.facts(), a.predictor().carriers(), demand);
   if (!a.Worth(saving)) return;
   report::Fix& fix =
       a.Add("activation_checkpointing", "Recompute activations in backward",
@@ -71,13 +68,9 @@ void Checkpoint(Advisor& a) {
             a.Changed({.kept = 1 - static_cast<double>(saving) / static_cast<double>(demand.kept)}, saving),
             "about a third more time for each step");
   // Which blocks can be wrapped, and what each of them keeps inside, only a run tells.
-  if (fix.fits()) {
-    fix.set_fits(false);
-    fix.set_condition("if all blocks keep inside what the ones on record did");
-  }
+  Conditional(fix, "if all blocks keep inside what the ones on record did");
 }
 
-// One of the new statements, the one that makes most first: what it makes goes to the CPU, and the rest has to fit.
 void KeepDataOnHost(Advisor& a) {
   const Prediction p =
       a.predictor().Without([](const Tensor& tensor) { return tensor.category == Category::kInput; }, true);
@@ -88,12 +81,11 @@ void KeepDataOnHost(Advisor& a) {
                 " on the CPU and move one batch at a time, x = x.to(\"cuda\", non_blocking=True), from pinned memory "
                 "(DataLoader(..., pin_memory=True)); load files with map_location=\"cpu\""),
             p, "a copy over the bus for each batch");
-  if (!fix.fits()) return;
-  fix.set_fits(false);
-  fix.set_condition(absl::StrCat("if the model and one batch, of which nothing had run yet, need no more than ",
-                                 Bytes(fix.headroom())));
+  Conditional(fix, absl::StrCat("if the model and one batch, of which nothing had run yet, need no more than ",
+                                Bytes(fix.headroom())));
 }
 
+// One of the new statements, the one that makes most first: what it makes goes to the CPU, and the rest has to fit.
 void MoveLateAllocation(Advisor& a) {
   const NewlyMade made = FindNewlyMade(a.facts());
   const Timeline& t = a.t();

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "analyzer/advise/evaluation_graphs.h"
-
 namespace oomtrace {
 namespace {
 
@@ -56,6 +54,11 @@ Predictor::Predictor(const Diagnosis& diagnosis)
     tensors_known_ = again.allocated >= d_.facts.need();
   }
   if (d_.facts.oom) demand_ = EstimateTraining(d_.facts, batch_, carriers_, states_);
+}
+
+const EvaluationGraphs& Predictor::evaluation_graphs() const {
+  if (!evaluation_graphs_) evaluation_graphs_ = FindEvaluationGraphs(d_.facts);
+  return *evaluation_graphs_;
 }
 
 Prediction Predictor::Of(int64_t tensors, bool expandable) const {
@@ -261,7 +264,7 @@ Prediction Predictor::Evaluation(int64_t size) const {
   }
   const double ratio = batch_.size > 0 ? static_cast<double>(size) / static_cast<double>(batch_.size) : 1.0;
   // Where no batch of it was whole, layers are still to come, as in a forward that died.
-  const double unseen = FindEvaluationGraphs(d_.facts).batches == 0 ? kHalfForwardMargin : 0;
+  const double unseen = evaluation_graphs().batches == 0 ? kHalfForwardMargin : 0;
   const int64_t tensors =
       states + demand.fixed + std::llround((1 + unseen) * ratio * static_cast<double>(demand.carrying));
   Prediction p = Of(tensors, expandable_recorded());

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "analyzer/advise/evaluation_graphs.h"
 #include "analyzer/advise/forward_demand.h"
 #include "analyzer/advise/next_iteration.h"
 #include "analyzer/advise/outlined_run.h"
@@ -33,6 +35,8 @@ class Predictor {
   const BatchCarriers& carriers() const { return carriers_; }
   const States& states() const { return states_; }
   const Demand& demand() const { return demand_; }
+  // Of the evaluation that died; only for a run that ran out of memory.
+  const EvaluationGraphs& evaluation_graphs() const;
   // Bytes that PyTorch's allocator can have: of the device, and under a limit of its own.
   int64_t capacity() const { return capacity_; }
   bool expandable_recorded() const { return recorded_.expandable_segments; }
@@ -80,6 +84,7 @@ class Predictor {
   // The earlier iteration needed as much in tensors as the one that died: what it needs without gaps in the cache is
   // known, though the model does not show the gaps that killed it.
   bool tensors_known_ = false;
+  mutable std::optional<EvaluationGraphs> evaluation_graphs_;
   mutable std::map<std::tuple<int64_t, bool, int64_t>, Prediction> replayed_, outlined_;
 };
 

@@ -12,6 +12,14 @@ namespace {
 // Share of the weights that low-rank adapters come to, at most.
 constexpr double kAdapters = 0.02;
 
+// Whether any parameter has 32 bits.
+bool InSinglePrecision(const Advisor& a) {
+  return std::any_of(a.facts().live.begin(), a.facts().live.end(), [&](uint32_t i) {
+    const Tensor& tensor = a.t().tensors[i];
+    return tensor.category == Category::kParameter && a.t().layouts[tensor.layout].dtype == "float32";
+  });
+}
+
 }  // namespace
 
 void ShrinkOptimizerState(Advisor& a) {
@@ -55,11 +63,7 @@ void FitStates(Advisor& a) {
     change.unseen += unseen;
     return a.predictor().Changed(change);
   };
-  bool single = false;
-  for (const uint32_t i : a.facts().live) {
-    const Tensor& tensor = a.t().tensors[i];
-    single = single || (tensor.category == Category::kParameter && a.t().layouts[tensor.layout].dtype == "float32");
-  }
+  const bool single = InSinglePrecision(a);
   if (single) {
     a.Add("bf16_states", "Keep the model in bfloat16", "model.to(torch.bfloat16) before the optimizer is made",
           with({.weights = 0.5, .kept = 0.5}),
@@ -103,11 +107,7 @@ void FitParameters(Advisor& a) {
         "if all parameters come to less than ", Bytes(static_cast<int64_t>(static_cast<double>(capacity) / share)),
         " as they are now (", Bytes(there), " of them were on the card), and what runs the model fits beside them"));
   };
-  bool single = false;
-  for (const uint32_t i : a.facts().live) {
-    const Tensor& tensor = a.t().tensors[i];
-    single = single || (tensor.category == Category::kParameter && a.t().layouts[tensor.layout].dtype == "float32");
-  }
+  const bool single = InSinglePrecision(a);
   if (single) {
     add("bf16_states", "Keep the model in bfloat16", "model.to(torch.bfloat16) before it is moved to the GPU", 0.5,
         "lower precision of the weights; fine for running most models, less so for training them");

@@ -1,8 +1,6 @@
 #include "analyzer/replay/fidelity.h"
 
 #include <algorithm>
-#include <iterator>
-#include <map>
 #include <memory>
 #include <unordered_map>
 #include <utility>
@@ -11,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "analyzer/replay/replay.h"
 #include "analyzer/timeline/live_set.h"
+#include "analyzer/timeline/private_segments.h"
 
 namespace oomtrace {
 namespace {
@@ -120,10 +119,9 @@ Fidelity OfRecords(const Timeline& timeline) {
 // Feeds every request of the trace to the model, with what lives at the time in memory and nothing else.
 class AllRequests : public EventSink {
  public:
-  AllRequests(const Timeline& timeline, const Tables& tables) : timeline_(timeline), run_(timeline) {
+  AllRequests(const Timeline& timeline, const Tables& tables)
+      : timeline_(timeline), run_(timeline), private_(timeline.private_segments) {
     for (const auto& [id, context] : tables.contexts) lists_[id] = ListOf({.stream = context.stream(), .pool = 0});
-    for (const PrivateSegment& segment : timeline.private_segments)
-      if (segment.device == timeline.device) private_[segment.address] = &segment;
   }
 
   void OnTensorAlloc(const TensorAllocEvent& event) override {
@@ -163,12 +161,9 @@ class AllRequests : public EventSink {
   uint32_t ListOf(const TensorAllocEvent& event) const {
     const auto context = lists_.find(event.context);
     const uint32_t list = context == lists_.end() ? 0 : context->second;
-    auto found = private_.upper_bound(event.address);
-    if (found == private_.begin()) return list;
-    const PrivateSegment& segment = *std::prev(found)->second;
-    const bool inside = event.address - segment.address < static_cast<uint64_t>(segment.bytes);
-    if (!inside || event.time < segment.born || event.time > segment.taken) return list;
-    return ListOf({.stream = timeline_.free_lists[list].stream, .pool = segment.pool});
+    const PrivateSegment* segment = private_.Of(event.device, event.address, event.time);
+    if (segment == nullptr) return list;
+    return ListOf({.stream = timeline_.free_lists[list].stream, .pool = segment->pool});
   }
 
   const Timeline& timeline_;
@@ -177,7 +172,7 @@ class AllRequests : public EventSink {
   std::vector<CachingAllocator::Handle> blocks_;  // by slot
   std::vector<size_t> unused_;
   absl::flat_hash_map<uint32_t, uint32_t> lists_;  // context -> free list
-  std::map<uint64_t, const PrivateSegment*> private_;
+  PrivateSegments private_;
 };
 
 }  // namespace

@@ -36,8 +36,9 @@ struct ReplayResult {
   int64_t peak_reserved = 0;  // the refused request included
   int64_t peak_allocated = 0;
 };
-// `lists`: Timeline::free_lists.
+// Tells the allocator which of `lists`, Timeline::free_lists, are those of private pools.
 void SetPrivateLists(const std::vector<FreeList>& lists, CachingAllocator* allocator);
+// `lists`: Timeline::free_lists.
 ReplayResult RunStream(const std::vector<StreamOp>& stream, const AllocatorConfig& config,
                        const std::vector<FreeList>& lists);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -22,6 +21,7 @@
 #include "analyzer/timeline/live_set.h"
 #include "analyzer/timeline/native_names.h"
 #include "analyzer/timeline/phase_machine.h"
+#include "analyzer/timeline/private_segments.h"
 #include "analyzer/timeline/process_life.h"
 #include "analyzer/timeline/queries.h"
 #include "analyzer/timeline/refusal_text.h"
@@ -438,17 +438,11 @@ void Builder::OnPrivateSegment(const PrivateSegmentEvent& event) {
 // The tensors that lie, or lay, in segments of private pools: those born since the segment was.
 void Builder::AssignPrivatePools() {
   if (timeline_.private_segments.empty()) return;
-  std::map<std::pair<int32_t, uint64_t>, const PrivateSegment*> by_address;  // the last that was said of an address
-  for (const PrivateSegment& segment : timeline_.private_segments)
-    by_address[{segment.device, segment.address}] = &segment;
+  const PrivateSegments segments(timeline_.private_segments);
   for (Tensor& tensor : timeline_.tensors) {
-    auto found = by_address.upper_bound({tensor.device, tensor.address});
-    if (found == by_address.begin()) continue;
-    const PrivateSegment& segment = *std::prev(found)->second;
-    if (segment.device != tensor.device || tensor.address - segment.address >= static_cast<uint64_t>(segment.bytes))
-      continue;
-    if (tensor.born < segment.born || tensor.born > segment.taken) continue;
-    tensor.free_list = FreeListOf({timeline_.free_lists[tensor.free_list].stream, segment.pool});
+    const PrivateSegment* segment = segments.Of(tensor.device, tensor.address, tensor.born);
+    if (segment != nullptr)
+      tensor.free_list = FreeListOf({timeline_.free_lists[tensor.free_list].stream, segment->pool});
   }
 }
 

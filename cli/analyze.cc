@@ -36,8 +36,8 @@ constexpr char kFooter[] = R"(Examples:
   oomtrace analyze traces/*.oomtrace
 
 Without TRACE: the newest *.oomtrace of the working directory, else of $OOMTRACE_DIR. A folder stands for the traces in
-it. Of the ranks of one job (RANK and WORLD_SIZE tell) a verdict comes first that says which ran out of memory first, and
-which went down with it; then each by itself. JSON is one object for one trace and an array for several, in the order
+it. Of the ranks of one job (RANK and WORLD_SIZE tell) a verdict comes first that says which ran out of memory first,
+and which went down with it; then each by itself. JSON is one object for one trace and an array for several, in the order
 given, the merged verdict as "job" in the first; traces that cannot be read are left out and reported on stderr.
 
 Exit status: 0 no trace died of memory, 3 an out-of-memory was diagnosed in at least one, 1 wrong arguments or a file

@@ -20,9 +20,9 @@ constexpr char kFooter[] = R"(Examples:
   oomtrace plan --layers 12 --hidden 768       before any run: the memory of a transformer, the largest micro-batches
 
 Exit status:
-  analyze, verify, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error, 2 a trace is
-  damaged beyond use. run, dryrun: the command's own status, or its signal; 127 command not found, 126 not executable,
-  1 wrong arguments.
+  analyze, verify, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error,
+  2 a trace is damaged beyond use. run, dryrun: the command's own status, or its signal; 127 command not found,
+  126 not executable, 1 wrong arguments.
 
 `oomtrace COMMAND --help` says more.)";
 

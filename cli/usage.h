@@ -24,7 +24,9 @@ inline void SetUsage(CLI::App& command, std::string usage) {
 
 // -o TRACE, as `run` and `dryrun` take it.
 inline void AddOutputOption(CLI::App& command, std::string& output) {
-  command.add_option("-o,--output", output, "Write the trace to this file (an older trace there is replaced)")
+  command
+      .add_option("-o,--output", output,
+                  "Write the trace to this file; an older trace there is renamed after the time at which it began")
       ->type_name("TRACE")
       ->check([](const std::string& name) { return std::string(name.empty() ? "the file name is empty" : ""); }, "");
 }

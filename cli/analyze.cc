@@ -16,7 +16,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "analyzer/job/job.h"
-#include "analyzer/read/trace_reader.h"
 #include "analyzer/render/job_text.h"
 #include "analyzer/render/json.h"
 #include "analyzer/render/text.h"
@@ -54,8 +53,6 @@ int Worse(int a, int b) {
   return rank(b) > rank(a) ? b : a;
 }
 
-int ExitStatusOf(const absl::Status& error) { return absl::IsDataLoss(error) ? kExitDamaged : kExitUsage; }
-
 // "job.oomtrace, rank 3": what tells the reports of one job apart.
 std::string NameOf(const RankReport& rank) {
   const std::string& path = rank.report.trace().path();
@@ -84,24 +81,6 @@ void Print(const std::vector<RankReport>& reports, const Options& options) {
     if (options.traces.size() > 1) std::printf("Trace: %s\n\n", NameOf(reports[i]).c_str());
     std::printf("%s", RenderText(reports[i].report, text).c_str());
   }
-}
-
-// The newest file that is a trace; what is newer and is none, or of another version, is named and left out.
-absl::StatusOr<std::string> NewestTrace() {
-  const auto candidates = NewestTraces();
-  if (!candidates.ok()) return candidates.status();
-  std::string passed_over;
-  for (const std::filesystem::path& path : *candidates) {
-    const absl::Status opened = TraceReader::Open(path.string()).status();
-    if (!absl::IsInvalidArgument(opened)) {
-      if (!passed_over.empty()) {
-        PrintError(passed_over, absl::StrCat("so the newest trace is taken: ", ShellQuoted({path.string()})));
-      }
-      return path.string();
-    }
-    if (passed_over.empty()) passed_over = std::string(opened.message());
-  }
-  return absl::InvalidArgumentError(passed_over);
 }
 
 absl::StatusOr<RankReport> AnalyzeFile(const std::string& path) {

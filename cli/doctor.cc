@@ -1,10 +1,8 @@
 // oomtrace doctor: what is hooked, what is not, and why.
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -35,7 +33,7 @@ int PrintHooks(const std::string& trace) {
   const absl::StatusOr<HookReport> report = ReportHooks(trace);
   if (!report.ok()) {
     PrintError(std::string(report.status().message()), "");
-    return absl::IsDataLoss(report.status()) ? kExitDamaged : kExitUsage;
+    return ExitStatusOf(report.status());
   }
   std::fputs(report->text.c_str(), stdout);
   return report->recording ? kExitHealthy : kExitUsage;
@@ -47,25 +45,6 @@ int ExamineMachine() {
   return report.can_record ? kExitHealthy : kExitUsage;
 }
 
-// A folder of its own for the traces of one examined run, removed with them.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "oomtrace-XXXXXX").string();
-    if (mkdtemp(name.data()) != nullptr) path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 int ExamineCommand(Invocation& invocation) {
   const absl::StatusOr<Installation> installation = FindInstallation();
   if (!installation.ok()) {
@@ -74,8 +53,9 @@ int ExamineCommand(Invocation& invocation) {
   }
   const absl::StatusOr<std::string> recorder = RecorderLibrary(*installation);
   const ScratchFolder scratch;
-  if (!recorder.ok() || scratch.path().empty()) {
-    PrintError(recorder.ok() ? "no temporary folder can be made" : std::string(recorder.status().message()), "");
+  const absl::Status& problem = recorder.ok() ? scratch.status() : recorder.status();
+  if (!problem.ok()) {
+    PrintError(std::string(problem.message()), "");
     return kExitUsage;
   }
   RecordedRun run;

@@ -8,6 +8,8 @@
 
 namespace oomtrace {
 
+int ExitStatusOf(const absl::Status& error) { return absl::IsDataLoss(error) ? kExitDamaged : kExitUsage; }
+
 Invocation SplitAtSeparator(int argc, const char* const* argv) {
   Invocation invocation;
   for (int i = 1; i < argc; ++i) {

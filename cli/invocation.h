@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+
 namespace oomtrace {
 
 // Exit statuses of oomtrace itself; `run` and `dryrun` pass the command's own status through instead.
@@ -22,6 +24,9 @@ struct Invocation {
   int exit_status = kExitHealthy;
   int signal = 0;  // the command died of this signal: oomtrace ends by the same one
 };
+
+// Of a trace that cannot be read: TraceReader::Open's errors.
+int ExitStatusOf(const absl::Status& error);
 
 // Splits argv at the first "--": what follows belongs to somebody else and is never parsed.
 Invocation SplitAtSeparator(int argc, const char* const* argv);

@@ -5,7 +5,10 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "analyzer/read/trace_reader.h"
+#include "cli/invocation.h"
 
 namespace oomtrace {
 namespace fs = std::filesystem;
@@ -36,6 +39,40 @@ absl::StatusOr<std::vector<fs::path>> NewestTraces() {
   if (traces = TracesIn(folder); !traces.empty()) return traces;
   return absl::NotFoundError(
       absl::StrCat("there is no *.oomtrace file in the working directory, nor in OOMTRACE_DIR=", folder));
+}
+
+absl::StatusOr<std::string> NewestTrace() {
+  const auto candidates = NewestTraces();
+  if (!candidates.ok()) return candidates.status();
+  std::string passed_over;
+  for (const fs::path& path : *candidates) {
+    const absl::Status opened = TraceReader::Open(path.string()).status();
+    if (!absl::IsInvalidArgument(opened)) {
+      if (!passed_over.empty())
+        PrintError(passed_over, absl::StrCat("so the newest trace is taken: ", ShellQuoted({path.string()})));
+      return path.string();
+    }
+    if (passed_over.empty()) passed_over = std::string(opened.message());
+  }
+  return absl::InvalidArgumentError(passed_over);
+}
+
+ScratchFolder::ScratchFolder() {
+  std::error_code error;
+  const fs::path place = fs::temp_directory_path(error);
+  std::string name = (place / "oomtrace-XXXXXX").string();
+  if (!error && mkdtemp(name.data()) != nullptr) {
+    path_ = name;
+  } else {
+    const char* variable = std::getenv("TMPDIR");
+    status_ = absl::InternalError(absl::StrCat("no folder can be made in ", variable != nullptr ? variable : "/tmp",
+                                               "; TMPDIR names another place"));
+  }
+}
+
+ScratchFolder::~ScratchFolder() {
+  std::error_code ignored;
+  if (!path_.empty() && !keep_) fs::remove_all(path_, ignored);
 }
 
 TraceWatch::TraceWatch(const fs::path& output, const fs::path& folder)

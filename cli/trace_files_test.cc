@@ -63,6 +63,31 @@ TEST_F(TraceFiles, NoTraceSaysWhereWasLooked) {
   EXPECT_THAT(std::string(newest.status().message()), HasSubstr("/no/such/folder"));
 }
 
+TEST_F(TraceFiles, WhatIsNewerAndNoTraceIsPassedOverAndNamed) {
+  Write("trace.oomtrace", 10);  // a trace that ends too early: it is answered as damaged
+  Write("note.oomtrace", 0, "no trace at all");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(*NewestTrace(), "trace.oomtrace");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("note.oomtrace"));
+  fs::remove(folder_ / "trace.oomtrace");
+  EXPECT_EQ(NewestTrace().status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(TraceFiles, AScratchFolderGoesUnlessItIsKept) {
+  fs::path gone, kept;
+  {
+    const ScratchFolder first;
+    ScratchFolder second;
+    ASSERT_TRUE(first.status().ok()) << first.status();
+    gone = first.path();
+    kept = second.path();
+    EXPECT_TRUE(fs::is_directory(gone));
+    second.Keep();
+  }
+  EXPECT_FALSE(fs::exists(gone));
+  EXPECT_TRUE(fs::remove(kept));
+}
+
 TEST_F(TraceFiles, WatchTellsNewTracesOnly) {
   Write("before.oomtrace", 5);
   const TraceWatch watch("", folder_);

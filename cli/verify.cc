@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -17,7 +16,6 @@
 #include "absl/strings/str_join.h"
 #include "analyzer/analyze.h"
 #include "analyzer/diagnose/words.h"
-#include "analyzer/read/trace_reader.h"
 #include "analyzer/render/json.h"
 #include "cli/recorded_run.h"
 #include "cli/simulated_run.h"
@@ -58,25 +56,15 @@ struct Options {
   OutputOptions output;
 };
 
-// What the recorded process says of itself, beside its report.
-struct Recorded {
-  report::Report report;
-  std::string folder;
-  std::vector<std::pair<std::string, std::string>> allocator_settings;
-};
-
-absl::StatusOr<Recorded> ReadRecorded(const std::string& path) {
-  auto reader = TraceReader::Open(path);
-  if (!reader.ok()) return reader.status();
-  auto report = AnalyzeTrace(path, AnalyzeOptions{});
-  if (!report.ok()) return report.status();
-  Recorded recorded{*std::move(report), (*reader)->tables().process.working_directory(), {}};
-  for (const std::string& variable : (*reader)->tables().process.environment()) {
+// The settings of PyTorch's allocator that the job had.
+std::vector<std::pair<std::string, std::string>> AllocatorSettings(const report::Report& report) {
+  std::vector<std::pair<std::string, std::string>> settings;
+  for (const std::string& variable : report.trace().environment()) {
     const size_t equals = variable.find('=');
     if (equals != std::string::npos && absl::StartsWith(variable, "PYTORCH_"))
-      recorded.allocator_settings.emplace_back(variable.substr(0, equals), variable.substr(equals + 1));
+      settings.emplace_back(variable.substr(0, equals), variable.substr(equals + 1));
   }
-  return recorded;
+  return settings;
 }
 
 // What has to be done to carry a fix out, as far as this command allows: nothing where it does not.
@@ -106,19 +94,20 @@ std::string Joined(const std::string& before, const std::string& added) {
   return before.empty() ? added : absl::StrCat(before, ",", added);
 }
 
-absl::StatusOr<std::vector<Trial>> Trials(Recorded& recorded, const std::vector<std::string>& command, Values values,
-                                          int most) {
+absl::StatusOr<std::vector<Trial>> Trials(report::Report& report, const std::vector<std::string>& command,
+                                          Values values, int most) {
   std::vector<Trial> trials;
   const std::set<std::string> names = NamesIn(command);
-  for (report::Fix& fix : *recorded.report.mutable_fixes()) {
+  const auto recorded = AllocatorSettings(report);
+  for (report::Fix& fix : *report.mutable_fixes()) {
     if (static_cast<int>(trials.size()) == most) break;
-    Trial trial{&fix, command, recorded.allocator_settings};
+    Trial trial{&fix, command, recorded};
     Values changed = values;
     bool anything = false, batch = false;
     for (const report::FixSetting& setting : fix.settings()) {
       if (setting.kind() == "environment") {
         std::string value = setting.value();
-        for (const auto& [name, before] : recorded.allocator_settings) {
+        for (const auto& [name, before] : recorded) {
           if (name == setting.name() || absl::EndsWith(name, "ALLOC_CONF")) value = Joined(before, setting.value());
         }
         trial.environment.emplace_back(setting.name(), value);
@@ -179,9 +168,9 @@ std::string Ended(int status) {
 }
 
 // Runs one, and books what came of it. An error: it ended for another reason than memory.
-absl::Status Run(const Recorded& recorded, Trial& trial, const Options& options, const fs::path& folder,
+absl::Status Run(const report::DeviceTable& device, Trial& trial, const Options& options, const fs::path& folder,
                  size_t number) {
-  absl::StatusOr<RecordedRun> run = SimulatedRun(CardOf(recorded.report.device()), /*record=*/true);
+  absl::StatusOr<RecordedRun> run = SimulatedRun(CardOf(device), /*record=*/true);
   if (!run.ok()) return run.status();
   const fs::path trace = folder / absl::StrCat(number, ".oomtrace"), log = folder / absl::StrCat(number, ".log");
   run->output = trace.string();
@@ -254,15 +243,6 @@ void PrintTrial(const Trial& trial) {
   }
 }
 
-// A folder for the traces and logs of the runs; it is removed unless a run failed.
-absl::StatusOr<fs::path> NewFolder() {
-  std::string name = (fs::temp_directory_path() / "oomtrace-verify-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr)
-    return absl::InternalError(
-        absl::StrCat("cannot make a folder in ", fs::temp_directory_path().string(), "; TMPDIR names another place"));
-  return fs::path(name);
-}
-
 int Fail(const std::string& what, const std::string& advice) {
   PrintError("verify: " + what, advice);
   return kExitUsage;
@@ -277,16 +257,16 @@ int Verify(const Options& options, const std::vector<std::string>& given) {
   }
   std::string path = options.trace;
   if (path.empty()) {
-    const auto newest = NewestTraces();
+    const auto newest = NewestTrace();
     if (!newest.ok()) return Fail(std::string(newest.status().message()), "name a trace: oomtrace verify TRACE");
-    path = newest->front().string();
+    path = *newest;
   }
-  absl::StatusOr<Recorded> recorded = ReadRecorded(path);
+  absl::StatusOr<report::Report> recorded = AnalyzeTrace(path, AnalyzeOptions{});
   if (!recorded.ok()) {
     PrintError(std::string(recorded.status().message()), "");
-    return absl::IsDataLoss(recorded.status()) ? kExitDamaged : kExitUsage;
+    return ExitStatusOf(recorded.status());
   }
-  const report::Report& report = recorded->report;
+  const report::Report& report = *recorded;
   if (!report.out_of_memory().happened()) {
     if (options.output.format == "json") std::printf("%s\n", RenderJson(report).c_str());
     if (options.output.format == "text")
@@ -297,9 +277,9 @@ int Verify(const Options& options, const std::vector<std::string>& given) {
   if (command.empty()) {
     command.assign(report.trace().command().begin(), report.trace().command().end());
     std::error_code error;
-    fs::current_path(recorded->folder, error);
+    fs::current_path(report.trace().working_directory(), error);
     if (command.empty() || error) {
-      return Fail(absl::StrCat("the recorded command cannot be run again from ", recorded->folder),
+      return Fail(absl::StrCat("the recorded command cannot be run again from ", report.trace().working_directory()),
                   "go to the job's folder and give the command: oomtrace verify TRACE -- python train.py ...");
     }
   }
@@ -310,8 +290,8 @@ int Verify(const Options& options, const std::vector<std::string>& given) {
                 "where the batch is a flag, give the command with a place for it: oomtrace verify TRACE -- python "
                 "train.py --bs {batch_size}; `oomtrace analyze` lists the fixes");
   }
-  const auto folder = NewFolder();
-  if (!folder.ok()) return Fail(std::string(folder.status().message()), "");
+  ScratchFolder folder;  // of the traces and logs of the runs
+  if (!folder.status().ok()) return Fail(std::string(folder.status().message()), "");
   bool fits = false, failed = false;
   if (options.output.format == "text") {
     std::printf("On a simulated card of %s, %s of them held by others, with a CUDA context of %s:\n\n",
@@ -320,15 +300,14 @@ int Verify(const Options& options, const std::vector<std::string>& given) {
   }
   for (size_t i = 0; i < trials->size(); ++i) {
     Trial& trial = (*trials)[i];
-    const absl::Status status = Run(*recorded, trial, options, *folder, i);
+    const absl::Status status = Run(report.device(), trial, options, folder.path(), i);
     if (!status.ok()) PrintError("verify: " + std::string(status.message()), "");
     failed |= !status.ok();
     fits |= status.ok() && trial.fix->fits();
     if (options.output.format == "text") PrintTrial(trial);
   }
   if (options.output.format == "json") std::printf("%s\n", RenderJson(report).c_str());
-  std::error_code ignored;
-  if (!failed) fs::remove_all(*folder, ignored);
+  if (failed) folder.Keep();
   return fits ? kExitHealthy : failed ? kExitUsage : kExitOutOfMemory;
 }
 

@@ -126,6 +126,8 @@ void FillTrace(const Timeline& t, report::Trace& trace) {
   trace.set_path(t.path);
   trace.set_pid(t.process.pid);
   for (const std::string& argument : t.process.arguments) trace.add_command(argument);
+  trace.set_working_directory(t.process.working_directory);
+  for (const std::string& variable : t.process.environment) trace.add_environment(variable);
   trace.set_events(t.events);
   trace.set_tensors_left_out(t.left_out);
   trace.set_dropped(t.dropped);

@@ -13,6 +13,8 @@ class Environment {
   static Environment Inherited();
 
   void Set(const std::string& name, const std::string& value) { variables_[name] = value; }
+  void Unset(const std::string& name) { variables_.erase(name); }
+  bool Has(const std::string& name) const { return variables_.contains(name); }
   // "" where the variable is not set.
   std::string Get(const std::string& name) const;
 

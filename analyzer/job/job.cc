@@ -11,29 +11,17 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "analyzer/diagnose/words.h"
+#include "analyzer/job/compare.h"
 
 namespace oomtrace {
 namespace {
-
-// What differs by less than this share of the card explains no death.
-constexpr int64_t kWorth = 50;
-// Of parameters, activations and inputs: what differs by less is what ranks differ by anyway.
-constexpr double kMore = 1.1;
 
 bool Died(const RankReport& r) { return r.death >= 0; }
 bool EndedWell(const RankReport& r) { return r.report.trace().ended() == "exit 0"; }
 bool MayRun(const RankReport& r) { return absl::StrContains(r.report.trace().ended(), "still running"); }
 // A process that was killed leaves no word of when: its last event is no end.
 bool EndIsKnown(const RankReport& r) { return absl::StartsWith(r.report.trace().ended(), "exit "); }
-std::string Rank(const RankReport& r) { return absl::StrCat("rank ", r.rank); }
 std::string Seconds(int64_t ns) { return absl::StrFormat("%.1f s", static_cast<double>(ns) / 1e9); }
-
-int64_t Median(std::vector<int64_t> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<ptrdiff_t>((values.size() - 1) / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 class Merger {
  public:
@@ -82,7 +70,7 @@ class Merger {
       job_.add_notes(absl::StrCat("Ranks of ", hosts.size(),
                                   " hosts ran out of memory, and clocks of different hosts are not compared: by their "
                                   "own clocks ",
-                                  Rank(*first_), " was the first."));
+                                  RankName(*first_), " was the first."));
   }
 
   bool SameHost(const RankReport& r) const { return r.host == first_->host; }
@@ -107,14 +95,14 @@ class Merger {
     } else if (r.end() >= first_->end()) {
       out->set_role("victim");
       out->set_fate(absl::StrCat("did not run out of memory: it ended ", Seconds(r.end() - first_->end()), " after ",
-                                 Rank(*first_), " did"));
+                                 RankName(*first_), " did"));
     } else if (!EndIsKnown(r)) {
       out->set_role("victim");
       out->set_fate("did not run out of memory: its last event came before, what it waited for leaves none");
     } else {
       out->set_role("ended");
       out->set_fate(absl::StrCat("did not run out of memory, and ended ", Seconds(first_->end() - r.end()), " before ",
-                                 Rank(*first_), " did: look at it, too"));
+                                 RankName(*first_), " did: look at it, too"));
     }
   }
 
@@ -126,51 +114,10 @@ class Merger {
     });
   }
 
-  template <typename Of>
-  int64_t MedianOfOthers(const RankReport& worst, Of of) const {
-    std::vector<int64_t> values;
-    for (const RankReport* r : ranks_)
-      if (r != &worst) values.push_back(of(r->report));
-    return Median(values);
-  }
-
-  template <typename Of>
-  void Compare(const RankReport& worst, const char* what, Of of) {
-    const int64_t here = of(worst.report), elsewhere = MedianOfOthers(worst, of);
-    const bool more = static_cast<double>(here) > kMore * static_cast<double>(elsewhere);
-    if (!more || (here - elsewhere) * kWorth < worst.report.device().total()) return;
-    job_.add_reasons(absl::StrCat(what, " ", Bytes(here), " on ", Rank(worst), ", ", Bytes(elsewhere),
-                                  " on the median of the others."));
-  }
-
   void SayWhy() {
-    const RankReport& worst = Worst();
-    const int64_t total = worst.report.device().total();
-    const int64_t total_elsewhere = MedianOfOthers(worst, [](const auto& r) { return r.device().total(); });
-    if (total_elsewhere > total + total / kWorth)
-      job_.add_reasons(
-          absl::StrCat("Its card has ", Bytes(total), ", the median of the others ", Bytes(total_elsewhere), "."));
-    Compare(worst, "Other processes hold", [](const auto& r) { return r.device().other_processes(); });
-    Compare(worst, "Parameters take", [](const auto& r) { return r.categories().parameter(); });
-    Compare(worst, "The optimizer's states take", [](const auto& r) { return r.categories().optimizer_state(); });
-    SayLeak(worst);
-    Compare(worst, "Inputs take", [](const auto& r) { return r.categories().input(); });
-    Compare(worst, "Activations take (of larger batches or longer sequences)",
-            [](const auto& r) { return r.categories().activation(); });
-    Compare(worst, "Device memory outside of PyTorch takes", [](const auto& r) { return r.device().other(); });
-    Compare(worst, "PyTorch's cache holds, unused,", [](const auto& r) { return r.device().cache(); });
-    if (job_.reasons().empty() && first_ != nullptr)
-      job_.add_reasons(absl::StrCat("Nothing in these traces tells ", Rank(worst),
-                                    " from the others: they need about as much, and it asked first."));
-  }
-
-  void SayLeak(const RankReport& worst) {
-    const auto slope = [](const report::Report& r) { return r.leak().bytes_per_step(); };
-    const int64_t here = slope(worst.report), elsewhere = MedianOfOthers(worst, slope);
-    if (here <= 0 || static_cast<double>(here) <= kMore * static_cast<double>(elsewhere)) return;
-    job_.add_reasons(absl::StrCat("Memory grows by ", Bytes(here), " a step on ", Rank(worst), " (",
-                                  worst.report.leak().site(), "), by ", Bytes(elsewhere),
-                                  " on the median of the others."));
+    Comparison comparison = CompareRanks(ranks_, Worst());
+    for (std::string& reason : comparison.reasons) job_.add_reasons(std::move(reason));
+    for (std::string& note : comparison.notes) job_.add_notes(std::move(note));
   }
 
   void SayWhatIsMissing() {
@@ -185,7 +132,7 @@ class Merger {
     const int64_t world = ranks_.front()->world_size;
     if (first_ == nullptr) {
       const RankReport& worst = Worst();
-      return absl::StrCat("No rank of ", world, " ran out of memory in these traces; ", Rank(worst),
+      return absl::StrCat("No rank of ", world, " ran out of memory in these traces; ", RankName(worst),
                           " came closest: ", Bytes(worst.report.peak().bytes()), " in tensors.");
     }
     std::vector<std::string> victims;
@@ -193,7 +140,7 @@ class Merger {
       if (rank.role() == "victim") victims.push_back(absl::StrCat(rank.rank()));
     const int64_t also = std::count_if(job_.ranks().begin(), job_.ranks().end(),
                                        [](const report::JobRank& rank) { return rank.role() == "out_of_memory"; });
-    return absl::StrCat(Rank(*first_), " of ", world,
+    return absl::StrCat(RankName(*first_), " of ", world,
                         job_.certain() ? " ran out of memory first" : " ran out of memory", " (",
                         first_->report.pattern(), ")",
                         also > 0 ? absl::StrCat("; ", also, also == 1 ? " other did" : " others did", " later") : "",

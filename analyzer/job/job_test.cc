@@ -19,6 +19,8 @@ RankReport Rank(int64_t rank, double seconds, const char* ended, int64_t world_s
   r.report.mutable_trace()->set_seconds(seconds);
   r.report.mutable_trace()->set_ended(ended);
   r.report.mutable_peak()->set_bytes(4 * kGiB);
+  r.report.mutable_peak()->set_phase("backward");
+  r.report.set_steps_completed(5);
   r.report.mutable_device()->set_total(10 * kGiB);
   r.report.mutable_categories()->set_activation(2 * kGiB);
   return r;
@@ -28,6 +30,8 @@ RankReport Dead(int64_t rank, double seconds) {
   RankReport r = Rank(rank, seconds + 0.5, "exit 1 by OutOfMemoryError");
   r.report.set_pattern("batch_outlier");
   r.report.mutable_out_of_memory()->set_happened(true);
+  r.report.mutable_out_of_memory()->set_step(5);
+  r.report.mutable_out_of_memory()->set_phase("backward");
   r.report.mutable_peak()->set_bytes(9 * kGiB);
   r.report.mutable_categories()->set_activation(7 * kGiB);
   r.death = static_cast<int64_t>(seconds * 1e9);
@@ -48,7 +52,7 @@ TEST(JobTest, TheFirstToRunOutIsTheCauseAndTheOthersAreItsVictims) {
   EXPECT_EQ(job->ranks(2).role(), "victim");
   EXPECT_DOUBLE_EQ(job->ranks(1).of_median(), 9.0 / 4);
   EXPECT_THAT(job->reasons(), Contains(HasSubstr("Activations take (of larger batches or longer sequences) 7.00 GiB on "
-                                                 "rank 1, 2.00 GiB on the median of the others.")));
+                                                 "rank 1, at most 2.00 GiB on the median of the others.")));
 }
 
 TEST(JobTest, OfTwoThatRanOutTheEarlierIsFirstWhateverTheirOrder) {

@@ -17,10 +17,12 @@ constexpr char kFooter[] = R"(Examples:
   oomtrace explain train.log                   no trace: what the error's text alone tells
   oomtrace dryrun --gpu rtx4070 -- python train.py
                                                the same without a GPU: a simulated card under the real PyTorch
+  oomtrace fit --gpu rtx4070 --vary bs=1..64 -- python train.py --batch_size={bs}
+                                               the largest value that fits on a card, by simulated runs
   oomtrace plan --layers 12 --hidden 768       before any run: the memory of a transformer, the largest micro-batches
 
 Exit status:
-  analyze, verify, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error,
+  analyze, verify, fit, explain, doctor, gpus: 0 healthy, 3 an out-of-memory was diagnosed, 1 usage or input error,
   2 a trace is damaged beyond use. run, dryrun: the command's own status, or its signal; 127 command not found,
   126 not executable, 1 wrong arguments.
 
@@ -74,6 +76,7 @@ int main(int argc, char** argv) {
   oomtrace::AddExplain(app, invocation);
   oomtrace::AddDoctor(app, invocation);
   oomtrace::AddGpus(app, invocation);
+  oomtrace::AddFit(app, invocation);
   oomtrace::AddPlan(app, invocation);
   try {
     const int status = Parse(app, invocation);

@@ -142,6 +142,18 @@ bool HasCommand(const std::string& subcommand, const std::vector<std::string>& e
   return true;
 }
 
+std::string Equip(RecordedRun& run, const fs::path& output) {
+  const std::string job = NewJob();
+  if (run.record && !output.empty()) run.environment.Set("OOMTRACE_FILE", output.string());
+  if (run.record && !run.timeline.empty()) run.environment.Set("OOMTRACE_TIMELINE", run.timeline);
+  // Ranges that the program marks by NVTX come to the recorder, unless another tool wants them.
+  if (run.record && !run.libraries.empty() && run.environment.Get("NVTX_INJECTION64_PATH").empty())
+    run.environment.Set("NVTX_INJECTION64_PATH", run.libraries.front());
+  if (run.record) run.environment.Set(kJobVariable, job);
+  run.environment.Preload(run.libraries);
+  return job;
+}
+
 void RunRecorded(RecordedRun run, Invocation& invocation) {
   fs::path output;
   if (run.record && !run.output.empty()) {
@@ -153,15 +165,8 @@ void RunRecorded(RecordedRun run, Invocation& invocation) {
       return;
     }
     if (!remark->empty()) std::fprintf(stderr, "oomtrace: %s\n", remark->c_str());
-    run.environment.Set("OOMTRACE_FILE", output.string());
   }
-  if (run.record && !run.timeline.empty()) run.environment.Set("OOMTRACE_TIMELINE", run.timeline);
-  // Ranges that the program marks by NVTX come to the recorder, unless another tool wants them.
-  if (run.record && !run.libraries.empty() && run.environment.Get("NVTX_INJECTION64_PATH").empty())
-    run.environment.Set("NVTX_INJECTION64_PATH", run.libraries.front());
-  const std::string job = NewJob();
-  if (run.record) run.environment.Set(kJobVariable, job);
-  run.environment.Preload(run.libraries);
+  const std::string job = Equip(run, output);
   const std::string folder = run.environment.Get("OOMTRACE_DIR");
   const TraceWatch watch(output, folder.empty() ? fs::path(".") : fs::path(folder));
 

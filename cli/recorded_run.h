@@ -23,6 +23,10 @@ struct RecordedRun {
 // Which of the user's own variables may be why a command left no trace, as the end of a sentence; "": none.
 std::string NotRecordedBecause(const Environment& environment);
 
+// Sets what the command needs to be recorded into `output` ("": where the recorder chooses): the libraries, and the
+// variables that the recorder reads. Returns the job's word (trace_end.h).
+std::string Equip(RecordedRun& run, const std::filesystem::path& output);
+
 // Complains and sets the exit status where the command is missing: no "--", or nothing after it.
 bool HasCommand(const std::string& subcommand, const std::vector<std::string>& extras, Invocation& invocation);
 

@@ -14,6 +14,7 @@ void AddVerify(CLI::App& app, Invocation& invocation);
 void AddExplain(CLI::App& app, Invocation& invocation);
 void AddDoctor(CLI::App& app, Invocation& invocation);
 void AddGpus(CLI::App& app, Invocation& invocation);
+void AddFit(CLI::App& app, Invocation& invocation);
 void AddPlan(CLI::App& app, Invocation& invocation);
 
 }  // namespace oomtrace

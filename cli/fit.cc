@@ -34,7 +34,7 @@ command on the simulated GPU, ended when --steps optimizer steps are complete. T
 the value above it was run and does not.
 
 Exit status: 0, 3 where on some card not even the first value fits, 1 for wrong arguments, a command that fails in another
-way than for want of memory, or a trial that reached the time limit.)";
+way than for want of device memory, or a trial that reached the time limit.)";
 
 struct Options {
   std::string gpu;
@@ -114,7 +114,8 @@ void Fit(Options& options, Invocation& invocation) {
   const bool json = options.output.format == "json";
   if (json) {
     std::printf("%s\n", RenderFitJson(report).c_str());
-  } else if (!report.rows.empty()) {
+  } else if (std::any_of(report.rows.begin(), report.rows.end(),
+                         [](const FitRow& row) { return !row.trials.empty(); })) {
     std::fputs(RenderFitText(report, UseColor(options.output.color), Columns()).c_str(), stdout);
   }
   std::fflush(stdout);

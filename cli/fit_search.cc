@@ -93,7 +93,8 @@ class Search {
     // Where what fits made no step, the smallest value tells whether the job makes any.
     const std::optional<int64_t> largest = row.largest();
     const int64_t first = report_.varied.first;
-    if (status.ok() && largest && row.trials[*largest].steps == 0 && !row.trials.contains(first))
+    if (status.ok() && largest && row.trials[*largest].steps == 0 && !row.trials[*largest].step_noun.empty() &&
+        !row.trials.contains(first))
       status = probe(first).status();
     row.finished = status.ok();
     return status;
@@ -133,9 +134,9 @@ class Search {
   static void Tell(const std::string& key, const Trial& trial, const std::string& how) {
     // What a job does once it is out of memory is its own affair: what counts is how far it came.
     const std::string steps =
-        absl::StrCat("after ", Count(trial.steps, trial.step_noun.empty() ? "step" : trial.step_noun));
-    std::fprintf(stderr, "oomtrace: %s: %s, %s (%s)\n", key.c_str(), trial.fits ? "fits" : "out of memory",
-                 (trial.fits ? trial.ended : steps).c_str(), how.c_str());
+        trial.step_noun.empty() ? "" : absl::StrCat(" after ", Count(trial.steps, trial.step_noun));
+    const std::string what = trial.fits ? absl::StrCat("fits, ", trial.ended) : absl::StrCat("out of memory", steps);
+    std::fprintf(stderr, "oomtrace: %s: %s (%s)\n", key.c_str(), what.c_str(), how.c_str());
   }
 
   // A batch larger than the data trains nothing, and needs no memory: that is no answer.

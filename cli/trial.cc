@@ -60,9 +60,10 @@ std::string Printed(const TrialFiles& files) {
 }
 
 std::string Steps(const report::Report& report) {
-  const std::string noun = report.step_noun().empty() ? "optimizer step" : report.step_noun();
-  return report.steps_completed() == 0 ? absl::StrCat("before the first ", noun)
-                                       : absl::StrCat("after ", Count(report.steps_completed(), noun));
+  const std::string& noun = report.step_noun();
+  if (noun.empty()) return "";  // no PyTorch, no steps
+  return report.steps_completed() == 0 ? absl::StrCat(" before the first ", noun)
+                                       : absl::StrCat(" after ", Count(report.steps_completed(), noun));
 }
 
 // What a run that lived leaves open.
@@ -73,6 +74,7 @@ std::string Remark(const report::Report& report, const TrialGoal& goal, bool eva
     return absl::StrCat("memory grows by ", Bytes(report.leak().bytes_per_step()), " a step: it fits for ",
                         Count(report.steps_completed() + report.leak().steps_to_oom(), "step"), " or so");
   }
+  if (report.step_noun().empty()) return "";
   if (report.steps_completed() == 0)
     return "it ended before its first optimizer step: what training needs from then on was not seen";
   if (goal.evaluation && !evaluated) return "no evaluation was seen after the first optimizer step";
@@ -92,8 +94,8 @@ Trial Judged(const report::Report& report, const Ended& ended, const TrialGoal& 
   trial.steps = report.steps_completed();
   trial.step_noun = report.step_noun();
   trial.summary = report.summary();
-  trial.ended = ended.how == End::kGoal ? absl::StrCat("stopped ", Steps(report))
-                                        : absl::StrCat("ended by itself ", Steps(report));
+  trial.ended =
+      ended.how == End::kGoal ? absl::StrCat("stopped", Steps(report)) : absl::StrCat("ended by itself", Steps(report));
   if (ended.how == End::kGoal && goal.evaluation) absl::StrAppend(&trial.ended, " and an evaluation");
   if (trial.fits) trial.remark = Remark(report, goal, evaluated);
   return trial;
@@ -126,7 +128,7 @@ absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, Recorded
   const bool well = ended.how == End::kGoal || (WIFEXITED(ended.status) && WEXITSTATUS(ended.status) == 0);
   if (!died && !well) {
     return absl::FailedPreconditionError(
-        absl::StrCat("it ended with ", HowItEnded(ended.status), ", not for want of memory", Printed(files)));
+        absl::StrCat("it ended with ", HowItEnded(ended.status), ", not for want of device memory", Printed(files)));
   }
   if (!report) {
     const std::string off = NotRecordedBecause(run.environment);

@@ -1,0 +1,144 @@
+"""`oomtrace fit`: what it says is the largest was run and fits, what is above it was run and does not."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from harness import OOMTRACE, SCRIPTS, run
+
+BLOCKS = SCRIPTS / "fit" / "blocks.py"
+TRAIN = SCRIPTS / "fit" / "train.py"
+# 1 GiB less the context (0.22 GiB): 12 blocks of 64 MiB.
+CARD, LARGEST = "1GiB", 12
+
+
+def fit(*words, script=BLOCKS, gpu=CARD, cwd=None, places=("--size={n}",)):
+    job = run([OOMTRACE, "fit", "--gpu", gpu, *words, "--", sys.executable, script, *places], cwd=cwd)
+    job.answer = json.loads(job.stdout) if "json" in words and job.stdout else None
+    return job
+
+
+def test_largest_value_and_the_one_above_were_run():
+    job = fit("--vary", "n=1..64", "--format", "json")
+    (row,) = job.answer["rows"]
+    assert job.status == 0 and row["finished"] and row["monotone"] and not row["whole_range"]
+    assert (row["largest"], row["next"]) == (LARGEST, LARGEST + 1)
+    assert row["at_largest"]["fits"] and not row["at_next"]["fits"]
+    assert row["tried"][str(LARGEST)] == row["at_largest"] and row["tried"][str(LARGEST + 1)] == row["at_next"]
+    assert row["at_next"]["summary"].startswith("Out of memory")
+    assert row["command"][-1] == f"--size={LARGEST}"
+    trials = [line for line in job.stderr.splitlines() if line.startswith("oomtrace: 1GiB n=")]
+    assert len(trials) == len(row["tried"])
+
+
+def test_cards_lists_and_expressions():
+    job = fit("--vary", "n=1..16", "--vary", "w=1,2", gpu="1GiB,2GiB", places=("--size={2*n - n}", "--width={w}"))
+    assert job.status == 0, job.stderr
+    lines = [line.split() for line in job.stdout.splitlines() if line.startswith(("1GiB", "2GiB"))]
+    # 2 GiB less the context: 28 blocks.
+    assert [line[:3] for line in lines] == [
+        ["1GiB", "w=1", "12"],
+        ["1GiB", "w=2", "6"],
+        ["2GiB", "w=1", "16"],
+        ["2GiB", "w=2", "14"],
+    ]
+    assert "The whole range fits; larger values were not tried." in job.stdout
+    assert "--size=6 --width=2 fits" in job.stdout
+
+
+def test_none_fits():
+    job = fit("--vary", "n=20..24", "--format", "json")
+    (row,) = job.answer["rows"]
+    assert job.status == 3 and row["largest"] is None and row["next"] == 20 and not row["at_next"]["fits"]
+
+
+def test_what_is_not_monotone_is_said():
+    job = fit("--vary", "n=5..64", places=("--size={n}", "--wasteful=10"))
+    assert job.status == 0 and "Not monotone: 11 fits, though 10 does not" in job.stdout
+    assert job.stdout.splitlines()[1].split()[1] == str(LARGEST)
+
+
+@pytest.mark.parametrize(
+    "do, said",
+    [
+        ("raise", "ValueError: size 2 is not allowed"),
+        ("signal", "signal 11 (Segmentation fault)"),
+        ("hang", "still running at the time limit of 1 s"),
+    ],
+)
+def test_other_failures_end_the_search(do, said):
+    job = fit("--vary", "n=1..4", "--limit", "1", "--format", "json", places=("--size={n}", "--at=2", f"--do={do}"))
+    assert job.status == 1 and said in job.stderr and "n=2" in job.stderr
+    assert said in job.answer["error"]
+    assert [row["finished"] for row in job.answer["rows"]] == [False]
+
+
+def test_results_are_gone_on_from(tmp_path):
+    command = ("--vary", "n=1..64", "--results", "r.json", "--format", "json")
+    first = fit(*command, cwd=tmp_path)
+    kept = json.loads((tmp_path / "r.json").read_text())
+    dropped = kept["trials"].popitem()
+    (tmp_path / "r.json").write_text(json.dumps(kept))
+    second = fit(*command, cwd=tmp_path)
+    assert second.answer == first.answer
+    new = [line for line in second.stderr.splitlines() if "known from r.json" not in line]
+    assert len(new) == 1 and dropped[0] in new[0]
+    # Another command, other steps, something that is no such file.
+    other = fit(*command, cwd=tmp_path, places=("--size={n}", "--width=2"))
+    assert other.status == 1 and "its trials are those of another run: there the command was" in other.stderr
+    (tmp_path / "r.json").write_text("{}")
+    assert "no result file" in fit(*command, cwd=tmp_path).stderr
+    assert (tmp_path / "r.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--vary", "m=1..4"], "no place {m}"),
+        (["--vary", "n=1,2"], "must be a range"),
+        (["--vary", "n=4..1"], "ends before it begins"),
+        (["--vary", "n=1..4", "--vary", "n=1,2"], "the same name"),
+        (["--vary", "n=1..4", "--gpu", "rtx4071"], "no such card"),
+        (["--vary", "n=1..4", "--gpu", "1GiB,1GiB"], "stands there twice"),
+    ],
+)
+def test_wrong_arguments(words, said):
+    job = run([OOMTRACE, "fit", *([] if "--gpu" in words else ["--gpu", CARD]), *words, "--", "true", "{n}"])
+    assert job.status == 1 and said in job.stderr and not job.stdout
+
+
+def test_interrupted_it_leaves_nothing_running():
+    command = [OOMTRACE, "fit", "--gpu", CARD, "--vary", "n=1..4", "--", sys.executable, BLOCKS]
+    process = subprocess.Popen([*command, "--size={n}", "--do=hang"], stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGTERM and "interrupted" in errors
+    assert not subprocess.run(["pgrep", "-f", f"{BLOCKS} --size=. --do=hang"], capture_output=True).stdout
+
+
+def test_what_a_trial_started_ends_with_it():
+    job = fit("--vary", "n=1..1", places=("--size={n}", "--do=orphan"))
+    assert job.status == 0, job.stderr
+    assert not subprocess.run(["pgrep", "-f", f"{BLOCKS} --size=. --do=orphan"], capture_output=True).stdout
+
+
+def test_training_is_stopped_after_its_steps():
+    places = ("--batch={n}", "--accumulation={14//n}")
+    job = fit("--vary", "n=13..14", "--format", "json", script=TRAIN, places=places)
+    (row,) = job.answer["rows"]
+    assert job.status == 0, job.stderr
+    assert row["largest"] == 13 and row["at_next"]["summary"].startswith("Out of memory in")
+    assert row["at_largest"]["steps"] >= 3 and "stopped after" in row["at_largest"]["ended"]
+    assert row["at_largest"]["total"] == 1 << 30 and row["at_largest"]["left"] < 128 << 20
+
+
+@pytest.mark.slow
+def test_until_an_evaluation():
+    places = ("--batch=2", "--eval-every=5", "--eval-batch={n}")
+    job = fit("--vary", "n=1..64", "--until", "eval", "--format", "json", script=TRAIN, places=places)
+    (row,) = job.answer["rows"]
+    assert "evaluation" in row["at_next"]["summary"] and "and an evaluation" in row["at_largest"]["ended"]

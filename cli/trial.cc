@@ -116,21 +116,21 @@ absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, Recorded
   keeper.EndOrphans(0);
   if (ended.how == End::kInterrupted) return absl::CancelledError("interrupted");
 
-  const std::vector<fs::path> traces = TracesIn(folder);
-  const std::optional<report::Report> report = DecidingReport(traces);
-  const bool died = report && report->out_of_memory().happened();
+  const std::optional<RankReport> rank = DecidingReport(TracesIn(folder));
+  const report::Report* report = rank ? &rank->report : nullptr;
+  const bool died = report != nullptr && report->out_of_memory().happened();
   if (ended.how == End::kLimit && !died) {
-    return absl::DeadlineExceededError(absl::StrCat("it was still running at the time limit of ", goal.limit_s, " s, ",
-                                                    report ? Steps(*report) : "without having touched CUDA memory",
-                                                    ": not known whether it fits; ",
-                                                    "--limit SECONDS gives it more, --steps asks for less"));
+    return absl::DeadlineExceededError(
+        absl::StrCat("it was still running at the time limit of ", goal.limit_s, " s, ",
+                     report != nullptr ? Steps(*report) : "without having touched CUDA memory",
+                     ": not known whether it fits; ", "--limit SECONDS gives it more, --steps asks for less"));
   }
   const bool well = ended.how == End::kGoal || (WIFEXITED(ended.status) && WEXITSTATUS(ended.status) == 0);
   if (!died && !well) {
     return absl::FailedPreconditionError(
         absl::StrCat("it ended with ", HowItEnded(ended.status), ", not for want of device memory", Printed(files)));
   }
-  if (!report) {
+  if (report == nullptr) {
     const std::string off = NotRecordedBecause(run.environment);
     return absl::FailedPreconditionError(off.empty() ? absl::StrCat("it touched no CUDA memory", Printed(files))
                                                      : absl::StrCat("nothing was recorded: ", off));

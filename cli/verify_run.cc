@@ -13,8 +13,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "analyzer/analyze.h"
 #include "analyzer/diagnose/words.h"
+#include "cli/deciding_report.h"
 #include "cli/invocation.h"
 #include "cli/python_probe.h"
 #include "cli/trace_files.h"
@@ -54,23 +54,13 @@ class OutputTo {
   int stderr_;
 };
 
-// Of the processes of a run the one that died, else the one that needed most, and the number of ranks that a launcher
-// told them of. Nothing where none left a trace.
-std::optional<RankReport> WorstOf(const fs::path& folder, size_t number) {
-  std::optional<RankReport> worst;
-  int64_t world_size = 0;
-  const auto weight = [](const report::Report& r) {
-    return std::pair(r.out_of_memory().happened(), r.peak().reserved());
-  };
-  for (const fs::path& path : TracesIn(folder)) {
-    if (!absl::StartsWith(path.filename().string(), absl::StrCat(number, "."))) continue;
-    auto rank = AnalyzeRank(path.string(), AnalyzeOptions{});
-    if (!rank.ok()) continue;
-    world_size = std::max(world_size, rank->world_size);
-    if (!worst || weight(rank->report) > weight(worst->report)) worst = *std::move(rank);
-  }
-  if (worst) worst->world_size = world_size;
-  return worst;
+// The traces of a run: those of the folder that begin with its number.
+std::vector<fs::path> TracesOf(const fs::path& folder, size_t number) {
+  std::vector<fs::path> traces = TracesIn(folder);
+  std::erase_if(traces, [&](const fs::path& trace) {
+    return !absl::StartsWith(trace.filename().string(), absl::StrCat(number, "."));
+  });
+  return traces;
 }
 
 // The last line of a log that is not the recorder's own, "" where it is empty.
@@ -179,7 +169,7 @@ TrialResult RunTrial(const RankReport& recorded, FixTrial& trial, RecordedRun ru
   for (const auto& [name, value] : trial.environment) verification.add_environment(absl::StrCat(name, "=", value));
   for (const std::string& name : trial.left_out) verification.add_left_out(name);
   verification.set_ended(timed_out ? "stopped at the time limit" : absl::StrCat("exit ", inner.exit_status));
-  const std::optional<RankReport> worst = WorstOf(limits.folder, number);
+  const std::optional<RankReport> worst = DecidingReport(TracesOf(limits.folder, number));
   const bool died = worst && worst->report.out_of_memory().happened();
   if (timed_out && !worst) {
     verification.set_why("it was stopped at the time limit before it used CUDA memory; --limit gives it longer");

@@ -143,8 +143,7 @@ int RunPlan(const Options& options) {
   };
   if (std::none_of(cards->begin(), cards->end(), known)) {
     PrintError("plan: the attention kernel that PyTorch takes on these cards is not modelled",
-               "name a card of compute capability 8.0 or newer, or run "
-               "`oomtrace dryrun`");
+               "name a card of compute capability 8.0 or newer, or run `oomtrace dryrun`");
     return kExitUsage;
   }
   const plan::Answer answer = plan::AnswerOn(*question, *cards);

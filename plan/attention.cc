@@ -1,5 +1,4 @@
-// Attention kernels: what they keep for the backward pass, and what they need
-// there.
+// Attention kernels: what they keep for the backward pass, and what they need there.
 #include <utility>
 
 #include "plan/eager.h"
@@ -15,8 +14,7 @@ int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit 
 }  // namespace
 
 std::vector<Tensor> AttentionKept(Tape& tape, const AttentionShape& shape, AttentionKernel kernel) {
-  // The log-sum-exp of each row of scores; the efficient kernel pads the rows
-  // to 32.
+  // The log-sum-exp of each row of scores; the efficient kernel pads the rows to 32.
   const int64_t rows = kernel == AttentionKernel::kEfficient ? RoundUp(shape.tokens, 32) : shape.tokens;
   std::vector<Tensor> kept = {tape.New(shape.batch * shape.heads * rows, kFull)};
   // State of the random numbers.
@@ -30,14 +28,12 @@ std::vector<Tensor> AttentionGradients(Tape& tape, const AttentionShape& shape, 
   Tensor dk = tape.New(tokens * shape.key_heads * shape.head_width, width);
   Tensor dv = tape.New(tokens * shape.key_heads * shape.head_width, width);
   if (kernel == AttentionKernel::kFlash) {
-    // dq is summed in float32, over tokens in blocks of 128 and heads of a
-    // multiple of 32 (flash_api.cpp, mha_bwd).
+    // dq is summed in float32, over tokens in blocks of 128 and heads of a multiple of 32 (flash_api.cpp, mha_bwd).
     const int64_t rows = shape.batch * shape.heads * RoundUp(shape.tokens, 128);
     const Tensor sums = tape.New(rows, kFull, Kind::kTemporary);
     const Tensor total = tape.New(rows * RoundUp(shape.head_width, 32), kFull, Kind::kTemporary);
   } else if (kernel == AttentionKernel::kEfficient) {
-    // The product of the output and its gradient, then a workspace
-    // (attention_backward.cu).
+    // The product of the output and its gradient, then a workspace (attention_backward.cu).
     const int64_t size = tokens * shape.heads * shape.head_width;
     tape.New(size, width, Kind::kTemporary);
     tape.New(size, kFull, Kind::kTemporary);

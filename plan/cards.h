@@ -11,10 +11,9 @@
 
 namespace oomtrace::plan {
 
-// A micro-batch counts as fitting where the played training fits into the card
-// less this share of its memory: more than the reserved bytes were off by in
-// docs/plan.md. Transformers' reserved bytes are known less well, nanochat's at
-// few points.
+// A micro-batch counts as fitting where the played training fits into the card less this share of its memory: more than
+// the reserved bytes were off by in docs/plan.md. Transformers' reserved bytes are known less well, nanochat's at few
+// points.
 double Margin(const Model& model, const Training& training);
 // The attention kernel that this model would take on this card is modelled: the memory-efficient one in float32 only
 // (in half precision trainings said to fit died), and never with grouped heads.
@@ -34,8 +33,7 @@ struct CardRow {
   int64_t largest = 0;       // micro-batch; 0: not even one
   Estimate at_largest;       // of micro-batch 1 where none fits
   int64_t accumulation = 0;  // for the effective batch, rounded up
-  int64_t left_over = 0;     // of the card, beside context, other processes and
-                             // what PyTorch reserves
+  int64_t left_over = 0;     // of the card, beside context, other processes and what PyTorch reserves
   bool tight = false;
   std::optional<Kind> dies_of;  // what the next larger micro-batch has no room for; none: it might just manage
   std::vector<Cell> cells;

@@ -53,9 +53,8 @@ absl::StatusOr<Configuration> ReadConfiguration(const std::string& file) {
   if (!stream.good() && !stream.eof()) return absl::NotFoundError(absl::StrCat("cannot read ", file));
   if (absl::EndsWith(file, ".py")) return NanoGptConfiguration(text, file);
   if (absl::EndsWith(file, ".json")) return TransformersConfiguration(text, file);
-  return absl::InvalidArgumentError(absl::StrCat(file,
-                                                 ": expected a nanoGPT configuration (.py) or a "
-                                                 "Transformers config.json"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(file, ": expected a nanoGPT configuration (.py) or a Transformers config.json"));
 }
 
 absl::Status Check(const Model& model, const Training& training) {
@@ -86,26 +85,20 @@ absl::Status Check(const Model& model, const Training& training) {
   const bool transformers = model.family == Family::kGpt2 || model.family == Family::kLlama;
   if (training.precision == Precision::kFloat32 && model.heads != model.key_heads) {
     return absl::UnimplementedError(
-        "grouped key-value heads in float32 run unfused attention in PyTorch, "
-        "which is not modelled; `oomtrace dryrun` "
+        "grouped key-value heads in float32 run unfused attention in PyTorch, which is not modelled; `oomtrace dryrun` "
         "runs it");
   }
   if (training.compile && transformers)
-    return absl::UnimplementedError(
-        "--compile of a Transformers model is not "
-        "modelled; `oomtrace dryrun` runs it");
+    return absl::UnimplementedError("--compile of a Transformers model is not modelled; `oomtrace dryrun` runs it");
   if (model.family == Family::kNanochat) {
     const bool as_it_is = training.compile && !training.checkpointing && training.optimizer == Optimizer::kMuon &&
                           training.precision == Precision::kBfloat16;
     if (as_it_is) return absl::OkStatus();
-    return absl::UnimplementedError(
-        "nanochat is modelled compiled, in bf16 "
-        "and with its own optimizer alone");
+    return absl::UnimplementedError("nanochat is modelled compiled, in bf16 and with its own optimizer alone");
   }
   if (training.compile && (training.checkpointing || training.precision == Precision::kBfloat16)) {
     return absl::UnimplementedError(
-        "--compile with --checkpointing or bf16 parameters is not modelled; "
-        "`oomtrace dryrun` runs it");
+        "--compile with --checkpointing or bf16 parameters is not modelled; `oomtrace dryrun` runs it");
   }
   if (training.optimizer == Optimizer::kMuon && model.family != Family::kNanochat)
     return absl::UnimplementedError("muon is modelled for nanochat only");

@@ -1,7 +1,5 @@
-// Models and their training from the files people have: nanoGPT's settings,
-// Transformers' config.json, nanochat's depth. Files are parsed, never
-// executed. Errors say the file, the line where there is one, and what was
-// expected.
+// Models and their training from the files people have: nanoGPT's settings, Transformers' config.json, nanochat's
+// depth. Files are parsed, never executed. Errors say the file, the line where there is one, and what was expected.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +22,8 @@ struct Configuration {
   bool evaluation = false;
 };
 
-// nanoGPT's train.py with its defaults, and the assignments `name = value` of
-// one configuration over them. Values are numbers, products of whole numbers,
-// strings, True and False; others are passed over unless memory depends on
-// them.
+// nanoGPT's train.py with its defaults, and the assignments `name = value` of one configuration over them. Values are
+// numbers, products of whole numbers, strings, True and False; others are passed over unless memory depends on them.
 absl::StatusOr<Configuration> NanoGptConfiguration(const std::string& text, const std::string& file);
 
 // model_type gpt2, llama, mistral, qwen2, qwen3.
@@ -36,8 +32,7 @@ absl::StatusOr<Configuration> TransformersConfiguration(const std::string& text,
 // By its name: .py or .json.
 absl::StatusOr<Configuration> ReadConfiguration(const std::string& file);
 
-// nanochat's scripts/base_train.py (commit 92d63d4) with --depth and its
-// defaults.
+// nanochat's scripts/base_train.py (commit 92d63d4) with --depth and its defaults.
 Configuration NanochatConfiguration(int64_t depth);
 
 absl::StatusOr<Precision> ParsePrecision(const std::string& name);
@@ -45,8 +40,7 @@ absl::StatusOr<Optimizer> ParseOptimizer(const std::string& name);
 std::string Name(Precision precision);
 std::string Name(Optimizer optimizer);
 
-// InvalidArgument where the figures do not make a model, or this combination is
-// not modelled.
+// InvalidArgument where the figures do not make a model, or this combination is not modelled.
 absl::Status Check(const Model& model, const Training& training);
 
 }  // namespace oomtrace::plan

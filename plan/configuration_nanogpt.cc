@@ -160,9 +160,7 @@ absl::StatusOr<Configuration> NanoGptConfiguration(const std::string& text, cons
       if (start == one.name) known = &one;
     }
     if (!known) {
-      reader.Fail("init_from",
-                  "expected 'scratch', 'resume', 'gpt2', "
-                  "'gpt2-medium', 'gpt2-large' or 'gpt2-xl'");
+      reader.Fail("init_from", "expected 'scratch', 'resume', 'gpt2', 'gpt2-medium', 'gpt2-large' or 'gpt2-xl'");
       return reader.status();
     }
     model.layers = known->layers;

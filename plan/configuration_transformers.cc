@@ -108,8 +108,7 @@ absl::StatusOr<Configuration> TransformersConfiguration(const std::string& text,
     ReadLlama(reader, type, configuration.model);
   } else {
     reader.Fail(absl::StrCat("\"model_type\" ", type.empty() ? "is missing" : absl::StrCat(type, " is not modelled"),
-                             "; known are gpt2, llama, mistral, qwen2, qwen3. `oomtrace dryrun` "
-                             "runs any model"));
+                             "; known are gpt2, llama, mistral, qwen2, qwen3. `oomtrace dryrun` runs any model"));
   }
   if (!reader.status().ok()) return reader.status();
   configuration.optimizer = Optimizer::kAdamwFused;

@@ -7,11 +7,9 @@ namespace oomtrace::plan {
 namespace {
 
 constexpr int kFull = 4;  // bytes of float32
-// aten/src/ATen/native/cuda/Embedding.cu: above this many ids the gradient is
-// summed by segments of 10.
+// aten/src/ATen/native/cuda/Embedding.cu: above this many ids the gradient is summed by segments of 10.
 constexpr int64_t kSegmentedEmbeddingFrom = 3072;
-// Sums over rows stage partial sums in global memory: two floats an element
-// where there are few (Reduce.cuh).
+// Sums over rows stage partial sums in global memory: two floats an element where there are few (Reduce.cuh).
 constexpr int64_t kBytesPerSummed = 8;
 constexpr int64_t kLargestSumStaging = 64 << 20;
 
@@ -193,8 +191,7 @@ Tensor Eager::Scale(const Tensor& scalar) {
 }
 
 Tensor Eager::CrossEntropy(const Tensor& logits, const Tensor& targets) {
-  // log_softmax keeps its result in the type of the logits; nll_loss is cast to
-  // float32 under autocast.
+  // log_softmax keeps its result in the type of the logits; nll_loss is cast to float32 under autocast.
   Tensor logarithms = tape_.New(logits.elements, logits.width, Kind::kLogits);
   Tape& tape = tape_;
   tape_.Record({&logarithms}, {&logits}, {logarithms}, [&tape](Tensors& gradients, Tensors&) -> Tensors {

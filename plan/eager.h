@@ -1,6 +1,5 @@
-// PyTorch's operations on a CUDA card, one kernel at a time, as autocast runs
-// them: what each allocates, keeps and gives back, in its order. Recorded with
-// torch 2.11 (docs/plan.md).
+// PyTorch's operations on a CUDA card, one kernel at a time, as autocast runs them: what each allocates, keeps and
+// gives back, in its order. Recorded with torch 2.11 (docs/plan.md).
 //
 // Shapes are in elements. Under autocast `cast_width` is 2, else 0.
 #pragma once
@@ -25,16 +24,14 @@ struct AttentionShape {
 
 // What an attention kernel keeps besides its inputs and its output.
 std::vector<Tensor> AttentionKept(Tape& tape, const AttentionShape& shape, AttentionKernel kernel);
-// Gradients of queries, keys and values; what they need meanwhile comes and
-// goes.
+// Gradients of queries, keys and values; what they need meanwhile comes and goes.
 std::vector<Tensor> AttentionGradients(Tape& tape, const AttentionShape& shape, AttentionKernel kernel, int width);
 
 class Eager {
  public:
   Eager(Tape& tape, int cast_width) : tape_(tape), cast_width_(cast_width) {}
 
-  // `with torch.autocast(…)` begins and ends: the cast weights are kept
-  // between.
+  // `with torch.autocast(…)` begins and ends: the cast weights are kept between.
   void EnterAutocast() { casts_.clear(); }
   void LeaveAutocast() { casts_.clear(); }
 
@@ -48,12 +45,10 @@ class Eager {
   Tensor Pointwise(const Tensor& x);
   // y = c x, which keeps nothing.
   Tensor Scaled(const Tensor& x) { return Product({&x}, {}, x.elements, x.width); }
-  // Any other operation by element or repetition: the gradient of each input is
-  // as large as the input.
+  // Any other operation by element or repetition: the gradient of each input is as large as the input.
   Tensor Product(const std::vector<const Tensor*>& inputs, std::vector<Tensor> saved, int64_t elements, int width);
   void RecordPointwise(Tensor& y, const std::vector<const Tensor*>& inputs, std::vector<Tensor> saved);
-  // LlamaRMSNorm, written out in Python: it keeps its input and the normalised
-  // one in float32.
+  // LlamaRMSNorm, written out in Python: it keeps its input and the normalised one in float32.
   Tensor RmsNorm(const Tensor& x, Parameter& weight, int64_t width);
   Tensor Dropout(const Tensor& x, double probability, bool training);
   // The wider type wins; `b` may be repeated to the shape of `a`.

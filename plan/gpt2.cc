@@ -61,9 +61,8 @@ class Gpt2 : public Network {
   }
 
  private:
-  // NewGELUActivation, written out in Python: 0.5 x (1 + tanh(√(2/π) (x +
-  // 0.044715 x³))). The power is computed in float32 under autocast, and with
-  // it all that follows.
+  // NewGELUActivation, written out in Python: 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))). The power is computed in
+  // float32 under autocast, and with it all that follows.
   static Tensor Gelu(Run& run, const Tensor& x) {
     Eager& eager = run.eager;
     const int wide = CastWidth(run.training.precision) ? 4 : x.width;

@@ -64,8 +64,7 @@ class Llama : public Network {
   }
 
  private:
-  // x cos + rotate_half(x) sin; of neither product the input is kept. Cosine
-  // and sine are as wide as the stream.
+  // x cos + rotate_half(x) sin; of neither product the input is kept. Cosine and sine are as wide as the stream.
   static Tensor Rotate(Run& run, const Tensor& x, const Tensor& cosine, const Tensor& sine) {
     Eager& eager = run.eager;
     const Tensor left = eager.Product({&x}, {cosine}, x.elements, cosine.width);
@@ -91,8 +90,7 @@ class Llama : public Network {
     Tensor values = v;
     AttentionShape shape = run.attention_shape();
     if (model.key_heads != model.heads && run.attention == AttentionKernel::kEfficient) {
-      // This kernel knows no grouped heads: keys and values are repeated for
-      // it.
+      // This kernel knows no grouped heads: keys and values are repeated for it.
       keys = eager.Product({&keys}, {}, run.tokens() * q_width, keys.width);
       values = eager.Product({&values}, {}, run.tokens() * q_width, values.width);
       shape.key_heads = shape.heads;

@@ -1,6 +1,5 @@
-// The device memory of one training process while a plan is played through:
-// PyTorch's caching allocator (its model in analyzer/replay), what each block
-// holds, and the moment at which most was allocated.
+// The device memory of one training process while a plan is played through: PyTorch's caching allocator (its model in
+// analyzer/replay), what each block holds, and the moment at which most was allocated.
 //
 // Sizes are bytes. Not thread-safe.
 #pragma once
@@ -42,8 +41,7 @@ class Memory {
   int64_t allocated() const { return allocator_.allocated(); }
   int64_t peak_allocated() const { return allocator_.peak_allocated(); }
   int64_t peak_reserved() const { return allocator_.peak_reserved(); }
-  // What was live at the highest moment, as requested: without the allocator's
-  // rounding to 512 bytes.
+  // What was live at the highest moment, as requested: without the allocator's rounding to 512 bytes.
   const ByKind& at_peak() const { return at_peak_; }
 
  private:
@@ -55,8 +53,7 @@ class Memory {
   Kind refused_kind_ = Kind::kTemporary;
 };
 
-// A block of memory that goes back when its last owner is gone, as a tensor's
-// storage does.
+// A block of memory that goes back when its last owner is gone, as a tensor's storage does.
 class Block {
  public:
   Block(Memory& memory, int64_t bytes, Kind kind)

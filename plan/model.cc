@@ -3,9 +3,8 @@
 namespace oomtrace::plan {
 
 AttentionKernel ChooseAttention(const Card& card, const Model& model, Precision precision) {
-  // aten/src/ATen/native/transformers/cuda/sdp_utils.cpp: flash attention needs
-  // half precision, compute capability 8.0 and heads of at most 256; cuDNN
-  // comes first on 9.0 and 10.0.
+  // aten/src/ATen/native/transformers/cuda/sdp_utils.cpp: flash attention needs half precision, compute capability 8.0
+  // and heads of at most 256; cuDNN comes first on 9.0 and 10.0.
   constexpr int64_t kWidestFlashHead = 256, kWidestCudnnHead = 128;
   const bool half = precision != Precision::kFloat32;
   if (!half || card.capability_major < 8 || model.head_width > kWidestFlashHead || model.head_width % 8 != 0)
@@ -15,8 +14,7 @@ AttentionKernel ChooseAttention(const Card& card, const Model& model, Precision 
 }
 
 int64_t WorkspaceBytes(const Card& card) {
-  // aten/src/ATen/cuda/CublasHandlePool.cpp, parseChosenWorkspaceSize: 32 MiB
-  // on Hopper, else :4096:2:16:8 (KiB).
+  // aten/src/ATen/cuda/CublasHandlePool.cpp, parseChosenWorkspaceSize: 32 MiB on Hopper, else :4096:2:16:8 (KiB).
   constexpr int64_t kKiB = 1024;
   return card.capability_major == 9 || card.capability_major == 10 ? 4096 * 8 * kKiB : (4096 * 2 + 16 * 8) * kKiB;
 }

@@ -9,11 +9,10 @@
 namespace oomtrace::plan {
 
 enum class Family {
-  kNanoGpt,   // nanoGPT's GPT and examples/gpt: pre-norm, learned positions,
-              // fused attention, one projection for q, k, v
+  kNanoGpt,   // nanoGPT's GPT and examples/gpt: pre-norm, learned positions, fused attention, one projection for q, k,
+              // v
   kGpt2,      // GPT-2 of Transformers
-  kLlama,     // Llama, Mistral, Qwen2 and Qwen3 of Transformers: RMS norms, rotary
-              // positions, gated MLP
+  kLlama,     // Llama, Mistral, Qwen2 and Qwen3 of Transformers: RMS norms, rotary positions, gated MLP
   kNanochat,  // nanochat's GPT, compiled, with its own optimizer
 };
 

@@ -9,11 +9,9 @@ namespace {
 
 constexpr int kHalf = 2;
 constexpr int kFull = 4;
-// Tensors of the stream's size (tokens x hidden, bfloat16) that Inductor keeps
-// for the backward pass, counted in the compiled forward of depth 4 and 6: the
-// stream, its norms and the inputs of the products, q, k and v before and after
-// the rotation and the norm, the attention's output; one more where a block has
-// value embeddings.
+// Tensors of the stream's size (tokens x hidden, bfloat16) that Inductor keeps for the backward pass, counted in the
+// compiled forward of depth 4 and 6: the stream, its norms and the inputs of the products, q, k and v before and after
+// the rotation and the norm, the attention's output; one more where a block has value embeddings.
 constexpr int kKeptInBlock = 10;
 constexpr int kKeptOfValues = 1;
 constexpr int kKeptOnce = 3;
@@ -73,8 +71,7 @@ class Nanochat : public Network {
       if (tape.recording()) kept->push_back(std::move(saved));
     }
     once.push_back(cast(head_));
-    // The only tensor of this size: it is no result, so the gradient is written
-    // over it.
+    // The only tensor of this size: it is no result, so the gradient is written over it.
     Tensor logits = tape.New(run.tokens() * model.vocabulary, kHalf, Kind::kLogits);
     once.push_back(logits);
     Output output;

@@ -1,9 +1,7 @@
-// nanoGPT's GPT as torch.compile runs it: one forward and one backward function
-// of fused kernels, in Inductor's order (torch 2.11, default mode). What is
-// kept for the backward pass is what its partitioner chooses: of each block the
-// two normalised inputs in float32 and in the precision of the products, q, k
-// and v, the attention's output, the MLP before and after its activation; under
-// autocast the cast weights; of dropout the masks.
+// nanoGPT's GPT as torch.compile runs it: one forward and one backward function of fused kernels, in Inductor's order
+// (torch 2.11, default mode). What is kept for the backward pass is what its partitioner chooses: of each block the two
+// normalised inputs in float32 and in the precision of the products, q, k and v, the attention's output, the MLP before
+// and after its activation; under autocast the cast weights; of dropout the masks.
 #include <array>
 #include <utility>
 
@@ -69,8 +67,7 @@ class CompiledNanoGpt : public Network {
     const Tensor positions = tape.New(run.training.sequence, 8, Kind::kBatch);
     if (masked) kept.mask = tape.New(size, 1);
     Tensor residual = tape.New(size, kFull);
-    // Outputs of the branches wait until three are added to the residual stream
-    // at once.
+    // Outputs of the branches wait until three are added to the residual stream at once.
     std::vector<Tensor> waiting;
     const auto add = [&](Tensor branch) {
       if (waiting.size() == 3) {
@@ -127,8 +124,7 @@ class CompiledNanoGpt : public Network {
     const int64_t size = run.tokens() * model.hidden;
     const int64_t table = model.vocabulary * model.hidden;
     std::vector<Tensor> gradients(tape.parameters().size());
-    // Gradients come as the parameters are: float32. Under autocast the product
-    // gives the lower precision first.
+    // Gradients come as the parameters are: float32. Under autocast the product gives the lower precision first.
     const auto gradient = [&](const Parameter* parameter) {
       for (size_t i = 0; parameter && i < gradients.size(); ++i) {
         if (tape.parameters()[i].get() != parameter) continue;
@@ -137,16 +133,14 @@ class CompiledNanoGpt : public Network {
     };
     const auto scratch = [&](int64_t elements) { return cast ? tape.New(elements, width, Kind::kGradient) : Tensor(); };
 
-    // The logits are an output too: autograd hands zeros in for their gradient,
-    // and keeps them to the end.
+    // The logits are an output too: autograd hands zeros in for their gradient, and keeps them to the end.
     const Tensor zeros = tape.New(kept.logits.elements, width, Kind::kLogits);
     Tensor logits = tape.New(kept.logits.elements, width, Kind::kLogits);
     kept.logits = kept.maximum = kept.sum = {};
     Tensor head = scratch(table);
     if (cast) kept.input = {};
     Tensor first = tape.New(size, width);
-    // Without a cast Inductor computes the table's gradient last, into the sum
-    // with the embedding's.
+    // Without a cast Inductor computes the table's gradient last, into the sum with the embedding's.
     if (cast) logits = {};
     kept.head_weight = {};
     Tensor stream = tape.New(size, kFull);

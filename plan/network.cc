@@ -21,8 +21,7 @@ Tensor Checkpointed(Run& run, const Tensor& x, const std::function<Tensor(const 
   Tensor y = block(x);
   tape.set_recording(true);
   tape.Record({&y}, {&x}, {x}, [&run, &tape, block](std::vector<Tensor>& gradients, std::vector<Tensor>& saved) {
-    // The block runs again, from its input, in an autocast context
-    // of its own.
+    // The block runs again, from its input, in an autocast context of its own.
     Tensor input = saved[0];
     const auto arrival = std::make_shared<Node>();
     const auto gradient = std::make_shared<Tensor>();

@@ -1,5 +1,4 @@
-// The forward pass of each family on a tape, transcribed from its source;
-// backward follows from it.
+// The forward pass of each family on a tape, transcribed from its source; backward follows from it.
 #pragma once
 
 #include <functional>
@@ -42,17 +41,14 @@ class Network {
   virtual Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) = 0;
 };
 
-// Makes the parameters and buffers on the tape, in the order of the model's own
-// parameters().
+// Makes the parameters and buffers on the tape, in the order of the model's own parameters().
 std::unique_ptr<Network> MakeNetwork(Run& run);
 
-// Whether the training loop still names the logits while it runs the backward
-// pass: nanoGPT's does.
+// Whether the training loop still names the logits while it runs the backward pass: nanoGPT's does.
 bool KeepsLogits(const Model& model);
 
-// torch.utils.checkpoint round a block: only its input is kept, and the block
-// runs again in the backward pass. `block` is kept until then: it must refer to
-// nothing that ends with the forward pass.
+// torch.utils.checkpoint round a block: only its input is kept, and the block runs again in the backward pass. `block`
+// is kept until then: it must refer to nothing that ends with the forward pass.
 Tensor Checkpointed(Run& run, const Tensor& x, const std::function<Tensor(const Tensor&)>& block);
 
 }  // namespace oomtrace::plan

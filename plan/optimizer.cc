@@ -39,9 +39,8 @@ void OptimizerState::MakeState() {
   }
 }
 
-// nanochat/optim.py: matrices of one size are stepped as one stack. The stacks
-// of all gradients are made first, those of the parameters live to the end;
-// Newton-Schulz iterates on three copies of its stack in bfloat16.
+// nanochat/optim.py: matrices of one size are stepped as one stack. The stacks of all gradients are made first, those
+// of the parameters live to the end; Newton-Schulz iterates on three copies of its stack in bfloat16.
 void OptimizerState::StepMuon() {
   std::map<int64_t, int64_t> stacks;
   for (const auto& parameter : tape_.parameters()) {
@@ -62,8 +61,7 @@ void OptimizerState::Step() {
   std::vector<Tensor> roots;
   for (const auto& parameter : tape_.parameters()) {
     const Tensor& value = parameter->value;
-    // torch/optim/adamw.py: the square roots of all second moments at once
-    // (foreach), or of one parameter's (the loop).
+    // torch/optim/adamw.py: the square roots of all second moments at once (foreach), or of one parameter's (the loop).
     if (kind_ == Optimizer::kAdamwForeach) roots.push_back(tape_.New(value.elements, value.width, Kind::kTemporary));
     if (kind_ == Optimizer::kAdamwLoop) roots = {tape_.New(value.elements, value.width, Kind::kTemporary)};
   }

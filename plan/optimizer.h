@@ -1,5 +1,4 @@
-// Optimizers: their state, born in the first step, and what a step needs
-// meanwhile.
+// Optimizers: their state, born in the first step, and what a step needs meanwhile.
 #pragma once
 
 #include <vector>

@@ -18,30 +18,25 @@ TEST(Play, Gpt2HasItsParameters) {
   Training training;
   training.batch = 1;
   const Estimate e = Play(Model(), training, Ampere(), kUnlimited);
-  // 50304 x 768 + 1024 x 768 + 12 x (12 x 768 x 768 + 2 x 768) + 768: nanoGPT
-  // without biases.
+  // 50304 x 768 + 1024 x 768 + 12 x (12 x 768 x 768 + 2 x 768) + 768: nanoGPT without biases.
   EXPECT_EQ(e.parameters, 38633472 + 786432 + 12 * (7077888 + 1536) + 768);
   EXPECT_EQ(Of(e, Kind::kParameter), 4 * e.parameters);
-  // Two moments of four bytes, and a count of steps for each of 2 + 12 x 6 + 1
-  // parameters.
+  // Two moments of four bytes, and a count of steps for each of 2 + 12 x 6 + 1 parameters.
   EXPECT_EQ(Of(e, Kind::kOptimizer), 8 * e.parameters + 4 * 75);
 }
 
 TEST(Play, ThePeakOfOneLayerIsTheSumOfWhatWasRecorded) {
-  // One layer, batch 4 x 1024, bf16 autocast, one micro-batch: the highest
-  // moment is the gradient of log_softmax.
+  // One layer, batch 4 x 1024, bf16 autocast, one micro-batch: the highest moment is the gradient of log_softmax.
   Model model;
   model.layers = 1;
   Training training;
   training.batch = 4;
   const Estimate e = Play(model, training, Ampere(), kUnlimited);
   const int64_t n = 4096, c = 768, v = 50304;
-  // bf16 logits, bf16 log-probabilities, their copy in float32 and its
-  // gradient.
+  // bf16 logits, bf16 log-probabilities, their copy in float32 and its gradient.
   EXPECT_EQ(Of(e, Kind::kLogits), n * v * (2 + 2 + 4 + 4));
-  // Stream: 3 in float32. A block: three norms' inputs are the stream; bf16:
-  // two norms' outputs, q k v, attention, MLP before and after GELU, the head's
-  // input; numbers of each row: three norms' mean and deviation, 12 heads.
+  // Stream: 3 in float32. A block: three norms' inputs are the stream; bf16: two norms' outputs, q k v, attention, MLP
+  // before and after GELU, the head's input; numbers of each row: three norms' mean and deviation, 12 heads.
   const int64_t stream = 3 * n * c * 4 + n * c * 2 * (2 + 3 + 1 + 4 + 4 + 1);
   EXPECT_EQ(Of(e, Kind::kActivation), stream + n * 4 * (3 * 2 + 12) + 16);
   EXPECT_EQ(Of(e, Kind::kWeightCopy), 2 * (12 * c * c + v * c));
@@ -80,8 +75,7 @@ TEST(Play, ForeachAdamwNeedsTheRootsOfAllSecondMoments) {
 }
 
 TEST(Play, NanochatCountsWhatItsScriptPrints) {
-  // Printed by scripts/base_train.py for --depth 4 and 6 with a vocabulary of
-  // 32768.
+  // Printed by scripts/base_train.py for --depth 4 and 6 with a vocabulary of 32768.
   for (const auto& [depth, parameters] : {std::pair<int64_t, int64_t>{4, 36700242}, {6, 73531538}}) {
     const Configuration c = NanochatConfiguration(depth);
     Training training;

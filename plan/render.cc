@@ -126,15 +126,13 @@ std::string RenderText(const Answer& answer, bool color, int columns) {
   const int64_t effective = answer.question.effective_batch;
   page.Paragraph(
       "", absl::StrCat(
-              "RESERVED is what PyTorch's allocator would take at most, beside a "
-              "CUDA context of ",
+              "RESERVED is what PyTorch's allocator would take at most, beside a CUDA context of ",
               oomtrace::Bytes(answer.cards.empty() ? 0 : answer.cards.front().card.context),
               ". A micro-batch counts as fitting with ",
               absl::StrFormat("%.0f", Margin(answer.question.model, answer.question.training) * 100),
               " % of the card to spare",
               effective > 0 ? absl::StrCat("; ACCUMULATION makes ", effective, " sequences of it, rounded up") : "",
-              ". An estimate from formulas (docs/plan.md); `oomtrace dryrun` runs "
-              "the real script."));
+              ". An estimate from formulas (docs/plan.md); `oomtrace dryrun` runs the real script."));
   return page.text();
 }
 

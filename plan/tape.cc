@@ -92,8 +92,7 @@ void Tape::RunBackward(const Tensor& result, Tensor gradient) {
       if (!edge.node) continue;
       std::vector<Tensor>& at = arrived[edge.node.get()];
       at.resize(std::max(at.size(), edge.input + 1));
-      // Where two meet, the second is added to the first, in place where that
-      // can be.
+      // Where two meet, the second is added to the first, in place where that can be.
       Tensor* result = i < results.size() && results[i] ? &results[i] : nullptr;
       if (result && !at[edge.input]) {
         at[edge.input] = std::move(*result);

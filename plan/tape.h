@@ -1,11 +1,8 @@
-// Autograd over sizes: the tensors of a training step with their lifetimes,
-// without their values.
+// Autograd over sizes: the tensors of a training step with their lifetimes, without their values.
 //
-// Follows PyTorch's engine (torch/csrc/autograd/engine.cpp): an operation
-// leaves a node that keeps what its backward needs; backward runs the ready
-// node that was made last, gives up what it kept, and adds gradients that meet
-// in place. A gradient that reaches a parameter first becomes its .grad,
-// without a copy. Not thread-safe.
+// Follows PyTorch's engine (torch/csrc/autograd/engine.cpp): an operation leaves a node that keeps what its backward
+// needs; backward runs the ready node that was made last, gives up what it kept, and adds gradients that meet in place.
+// A gradient that reaches a parameter first becomes its .grad, without a copy. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +27,7 @@ struct Tensor {
   int width = 0;  // bytes an element
   Kind kind = Kind::kActivation;
   Edge edge;  // what made it, where gradients are wanted
-  // A gradient that is a transposed view, as that of a matrix product's weight:
-  // a second one is not added in place.
+  // A gradient that is a transposed view, as that of a matrix product's weight: a second one is not added in place.
   bool view = false;
 
   explicit operator bool() const { return storage != nullptr; }
@@ -46,9 +42,8 @@ struct Parameter {
   std::shared_ptr<Node> accumulate;
 };
 
-// Takes the gradients of the outputs and what the node kept, and gives those of
-// the inputs (an empty one: none). What it resets is freed there and then; the
-// rest when it returns.
+// Takes the gradients of the outputs and what the node kept, and gives those of the inputs (an empty one: none). What
+// it resets is freed there and then; the rest when it returns.
 using Backward = std::function<std::vector<Tensor>(std::vector<Tensor>& gradients, std::vector<Tensor>& saved)>;
 
 struct Node {
@@ -70,13 +65,11 @@ class Tape {
   Parameter& AddParameter(int64_t elements, int width, bool matrix);
   std::vector<std::unique_ptr<Parameter>>& parameters() { return parameters_; }
 
-  // Makes `outputs` (at least one) the results of an operation on `inputs`.
-  // Without inputs that want gradients, or while recording is off, nothing is
-  // kept.
+  // Makes `outputs` (at least one) the results of an operation on `inputs`. Without inputs that want gradients, or
+  // while recording is off, nothing is kept.
   void Record(std::vector<Tensor*> outputs, const std::vector<const Tensor*>& inputs, std::vector<Tensor> saved,
               Backward backward);
-  // From a result, whose gradient is a number of its own where none is given.
-  // May be called from a node's backward.
+  // From a result, whose gradient is a number of its own where none is given. May be called from a node's backward.
   void RunBackward(const Tensor& result, Tensor gradient = {});
 
   bool recording() const { return recording_; }

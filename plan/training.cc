@@ -8,8 +8,7 @@
 namespace oomtrace::plan {
 namespace {
 
-// The optimizer's state is born in the first step; what the second leaves
-// behind the third finds again.
+// The optimizer's state is born in the first step; what the second leaves behind the third finds again.
 constexpr int kSteps = 3;
 // What is reserved did not grow further from the fourth on, in any plan tried.
 constexpr int64_t kMicroBatches = 4;

@@ -1,5 +1,4 @@
-// A training played through: parameters, an evaluation where there is one,
-// steps with accumulation, the optimizer.
+// A training played through: parameters, an evaluation where there is one, steps with accumulation, the optimizer.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +19,7 @@ struct Estimate {
   Kind refused_kind = Kind::kTemporary;
 };
 
-// `capacity`: bytes that the card gives to PyTorch's allocator, kUnlimited for
-// all it wants.
+// `capacity`: bytes that the card gives to PyTorch's allocator, kUnlimited for all it wants.
 Estimate Play(const Model& model, const Training& training, const Card& card, int64_t capacity);
 
 }  // namespace oomtrace::plan

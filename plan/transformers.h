@@ -1,6 +1,5 @@
-// GPT-2 and the Llama family of Transformers 5 (modeling_gpt2.py,
-// modeling_llama.py), eager, trained in a loop that keeps the loss alone. The
-// batches hold no padding, so attention needs no mask.
+// GPT-2 and the Llama family of Transformers 5 (modeling_gpt2.py, modeling_llama.py), eager, trained in a loop that
+// keeps the loss alone. The batches hold no padding, so attention needs no mask.
 #pragma once
 
 #include <memory>

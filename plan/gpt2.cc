@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "plan/transformers.h"
 
 namespace oomtrace::plan {
@@ -12,30 +14,28 @@ class Gpt2 : public Network {
  public:
   explicit Gpt2(Run& run) {
     const Model& model = run.model;
-    const int width = ParameterWidth(run.training.precision);
-    const auto matrix = [&](int64_t in, int64_t out) { return &run.tape.AddParameter(in * out, width, true); };
-    const auto vector = [&](int64_t size) { return &run.tape.AddParameter(size, width, false); };
-    tokens_ = matrix(model.vocabulary, model.hidden);
-    positions_ = matrix(model.positions, model.hidden);
+    ParameterMaker make(run);
+    tokens_ = make.Matrix(model.vocabulary, model.hidden);
+    positions_ = make.Matrix(model.positions, model.hidden);
     for (int64_t i = 0; i < model.layers; ++i) {
       Block block;
-      block.norm1 = vector(model.hidden);
-      block.norm1_bias = vector(model.hidden);
-      block.qkv = matrix(model.hidden, 3 * model.hidden);
-      block.qkv_bias = vector(3 * model.hidden);
-      block.out = matrix(model.hidden, model.hidden);
-      block.out_bias = vector(model.hidden);
-      block.norm2 = vector(model.hidden);
-      block.norm2_bias = vector(model.hidden);
-      block.up = matrix(model.hidden, model.inner);
-      block.up_bias = vector(model.inner);
-      block.down = matrix(model.inner, model.hidden);
-      block.down_bias = vector(model.hidden);
+      block.norm1 = make.Vector(model.hidden);
+      block.norm1_bias = make.Vector(model.hidden);
+      block.qkv = make.Matrix(model.hidden, 3 * model.hidden);
+      block.qkv_bias = make.Vector(3 * model.hidden);
+      block.out = make.Matrix(model.hidden, model.hidden);
+      block.out_bias = make.Vector(model.hidden);
+      block.norm2 = make.Vector(model.hidden);
+      block.norm2_bias = make.Vector(model.hidden);
+      block.up = make.Matrix(model.hidden, model.inner);
+      block.up_bias = make.Vector(model.inner);
+      block.down = make.Matrix(model.inner, model.hidden);
+      block.down_bias = make.Vector(model.hidden);
       blocks_.push_back(block);
     }
-    norm_ = vector(model.hidden);
-    norm_bias_ = vector(model.hidden);
-    if (!model.tied) head_ = matrix(model.hidden, model.vocabulary);
+    norm_ = make.Vector(model.hidden);
+    norm_bias_ = make.Vector(model.hidden);
+    if (!model.tied) head_ = make.Matrix(model.hidden, model.vocabulary);
   }
 
   Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) override {
@@ -46,12 +46,9 @@ class Gpt2 : public Network {
     const Tensor positions = run.tape.New(run.training.sequence, 8, Kind::kBatch);
     const Tensor places = eager.Embedding(positions, *positions_, model.hidden);
     Tensor x = eager.Dropout(eager.Add(tokens, places), model.dropout, training);
-    for (const Block& block : blocks_) {
-      const auto forward = [&run, &block, training](const Tensor& input) {
-        return ForwardBlock(run, block, input, training);
-      };
-      x = run.training.checkpointing && training ? Checkpointed(run, x, forward) : forward(x);
-    }
+    x = ThroughBlocks(run, std::move(x), training, blocks_, [&run, training](const Block& block, const Tensor& input) {
+      return ForwardBlock(run, block, input, training);
+    });
     x = eager.LayerNorm(x, *norm_, norm_bias_, model.hidden);
     Output output;
     output.logits = eager.Linear(x, head_ ? *head_ : *tokens_, nullptr, model.vocabulary, Kind::kLogits);

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "plan/transformers.h"
 
 namespace oomtrace::plan {
@@ -13,32 +15,29 @@ class Llama : public Network {
  public:
   explicit Llama(Run& run) {
     const Model& model = run.model;
-    const int width = ParameterWidth(run.training.precision);
-    const auto matrix = [&](int64_t in, int64_t out) { return &run.tape.AddParameter(in * out, width, true); };
-    const auto vector = [&](int64_t size) { return &run.tape.AddParameter(size, width, false); };
-    const auto bias = [&](int64_t size) { return model.attention_bias ? vector(size) : nullptr; };
+    ParameterMaker make(run);
     const int64_t q = model.heads * model.head_width, kv = model.key_heads * model.head_width;
-    tokens_ = matrix(model.vocabulary, model.hidden);
+    tokens_ = make.Matrix(model.vocabulary, model.hidden);
     for (int64_t i = 0; i < model.layers; ++i) {
       Block block;
-      block.q = matrix(model.hidden, q);
-      block.q_bias = bias(q);
-      block.k = matrix(model.hidden, kv);
-      block.k_bias = bias(kv);
-      block.v = matrix(model.hidden, kv);
-      block.v_bias = bias(kv);
-      block.out = matrix(q, model.hidden);
-      block.q_norm = model.head_norm ? vector(model.head_width) : nullptr;
-      block.k_norm = model.head_norm ? vector(model.head_width) : nullptr;
-      block.gate = matrix(model.hidden, model.inner);
-      block.up = matrix(model.hidden, model.inner);
-      block.down = matrix(model.inner, model.hidden);
-      block.norm1 = vector(model.hidden);
-      block.norm2 = vector(model.hidden);
+      block.q = make.Matrix(model.hidden, q);
+      block.q_bias = make.Vector(q, model.attention_bias);
+      block.k = make.Matrix(model.hidden, kv);
+      block.k_bias = make.Vector(kv, model.attention_bias);
+      block.v = make.Matrix(model.hidden, kv);
+      block.v_bias = make.Vector(kv, model.attention_bias);
+      block.out = make.Matrix(q, model.hidden);
+      block.q_norm = make.Vector(model.head_width, model.head_norm);
+      block.k_norm = make.Vector(model.head_width, model.head_norm);
+      block.gate = make.Matrix(model.hidden, model.inner);
+      block.up = make.Matrix(model.hidden, model.inner);
+      block.down = make.Matrix(model.inner, model.hidden);
+      block.norm1 = make.Vector(model.hidden);
+      block.norm2 = make.Vector(model.hidden);
       blocks_.push_back(block);
     }
-    norm_ = vector(model.hidden);
-    if (!model.tied) head_ = matrix(model.hidden, model.vocabulary);
+    norm_ = make.Vector(model.hidden);
+    if (!model.tied) head_ = make.Matrix(model.hidden, model.vocabulary);
   }
 
   Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) override {
@@ -49,12 +48,10 @@ class Llama : public Network {
     // Cosine and sine of the positions, shared by all blocks.
     const int64_t angles = run.training.sequence * model.head_width;
     const Tensor cosine = run.tape.New(angles, x.width), sine = run.tape.New(angles, x.width);
-    for (const Block& block : blocks_) {
-      const auto forward = [&run, &block, cosine, sine](const Tensor& input) {
-        return ForwardBlock(run, block, input, cosine, sine);
-      };
-      x = run.training.checkpointing && training ? Checkpointed(run, x, forward) : forward(x);
-    }
+    x = ThroughBlocks(run, std::move(x), training, blocks_,
+                      [&run, cosine, sine](const Block& block, const Tensor& input) {
+                        return ForwardBlock(run, block, input, cosine, sine);
+                      });
     x = eager.RmsNorm(x, *norm_, model.hidden);
     Output output;
     output.logits = eager.Linear(x, head_ ? *head_ : *tokens_, nullptr, model.vocabulary, Kind::kLogits);

@@ -1,5 +1,7 @@
 #include "plan/nanogpt.h"
 
+#include <utility>
+
 namespace oomtrace::plan {
 namespace {
 
@@ -12,10 +14,10 @@ class NanoGpt : public Network {
     Eager& eager = run.eager;
     eager.EnterAutocast();
     Tensor x = Embed(run, ids, training);
-    for (const NanoGptBlock& block : weights_.blocks) {
-      const auto forward = [&run, &block, training](const Tensor& input) { return Block(run, block, input, training); };
-      x = run.training.checkpointing && training ? Checkpointed(run, x, forward) : forward(x);
-    }
+    x = ThroughBlocks(run, std::move(x), training, weights_.blocks,
+                      [&run, training](const NanoGptBlock& block, const Tensor& input) {
+                        return Block(run, block, input, training);
+                      });
     x = eager.LayerNorm(x, *weights_.norm_weight, weights_.norm_bias, model.hidden);
     Output output;
     output.logits = eager.Linear(x, *weights_.tokens, nullptr, model.vocabulary, Kind::kLogits);
@@ -61,32 +63,27 @@ class NanoGpt : public Network {
 
 NanoGptParameters::NanoGptParameters(Run& run) {
   const Model& model = run.model;
-  const int width = ParameterWidth(run.training.precision);
-  const auto matrix = [&](int64_t rows, int64_t columns) {
-    return &run.tape.AddParameter(rows * columns, width, true);
-  };
-  const auto vector = [&](int64_t size) { return &run.tape.AddParameter(size, width, false); };
-  const auto bias = [&](int64_t size) { return model.bias ? vector(size) : nullptr; };
-  tokens = matrix(model.vocabulary, model.hidden);
-  positions = matrix(model.positions, model.hidden);
+  ParameterMaker make(run);
+  tokens = make.Matrix(model.vocabulary, model.hidden);
+  positions = make.Matrix(model.positions, model.hidden);
   for (int64_t i = 0; i < model.layers; ++i) {
     NanoGptBlock block;
-    block.norm1_weight = vector(model.hidden);
-    block.norm1_bias = bias(model.hidden);
-    block.qkv_weight = matrix(3 * model.hidden, model.hidden);
-    block.qkv_bias = bias(3 * model.hidden);
-    block.out_weight = matrix(model.hidden, model.hidden);
-    block.out_bias = bias(model.hidden);
-    block.norm2_weight = vector(model.hidden);
-    block.norm2_bias = bias(model.hidden);
-    block.up_weight = matrix(model.inner, model.hidden);
-    block.up_bias = bias(model.inner);
-    block.down_weight = matrix(model.hidden, model.inner);
-    block.down_bias = bias(model.hidden);
+    block.norm1_weight = make.Vector(model.hidden);
+    block.norm1_bias = make.Vector(model.hidden, model.bias);
+    block.qkv_weight = make.Matrix(3 * model.hidden, model.hidden);
+    block.qkv_bias = make.Vector(3 * model.hidden, model.bias);
+    block.out_weight = make.Matrix(model.hidden, model.hidden);
+    block.out_bias = make.Vector(model.hidden, model.bias);
+    block.norm2_weight = make.Vector(model.hidden);
+    block.norm2_bias = make.Vector(model.hidden, model.bias);
+    block.up_weight = make.Matrix(model.inner, model.hidden);
+    block.up_bias = make.Vector(model.inner, model.bias);
+    block.down_weight = make.Matrix(model.hidden, model.inner);
+    block.down_bias = make.Vector(model.hidden, model.bias);
     blocks.push_back(block);
   }
-  norm_weight = vector(model.hidden);
-  norm_bias = bias(model.hidden);
+  norm_weight = make.Vector(model.hidden);
+  norm_bias = make.Vector(model.hidden, model.bias);
 }
 
 std::unique_ptr<Network> MakeNanoGpt(Run& run) { return std::make_unique<NanoGpt>(run); }

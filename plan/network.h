@@ -41,6 +41,20 @@ class Network {
   virtual Output Forward(Run& run, const Tensor& ids, const Tensor& targets, bool training) = 0;
 };
 
+// Adds parameters to the run's tape, as wide as its precision wants them. Null where a part is not in the model.
+class ParameterMaker {
+ public:
+  explicit ParameterMaker(Run& run) : tape_(run.tape), width_(ParameterWidth(run.training.precision)) {}
+  Parameter* Matrix(int64_t in, int64_t out) { return &tape_.AddParameter(in * out, width_, true); }
+  Parameter* Vector(int64_t size, bool there = true) {
+    return there ? &tape_.AddParameter(size, width_, false) : nullptr;
+  }
+
+ private:
+  Tape& tape_;
+  int width_;
+};
+
 // Makes the parameters and buffers on the tape, in the order of the model's own parameters().
 std::unique_ptr<Network> MakeNetwork(Run& run);
 
@@ -50,5 +64,19 @@ bool KeepsLogits(const Model& model);
 // torch.utils.checkpoint round a block: only its input is kept, and the block runs again in the backward pass. `block`
 // is kept until then: it must refer to nothing that ends with the forward pass.
 Tensor Checkpointed(Run& run, const Tensor& x, const std::function<Tensor(const Tensor&)>& block);
+
+// The blocks one after another, under activation checkpointing where the training has it. `forward`: (block, input) to
+// output; what it refers to must outlive the backward pass, as must the blocks. `start` is moved in: it lives no longer
+// than the first block wants it.
+template <typename Block, typename Forward>
+Tensor ThroughBlocks(Run& run, Tensor&& start, bool training, const std::vector<Block>& blocks,
+                     const Forward& forward) {
+  Tensor x = std::move(start);
+  for (const Block& block : blocks) {
+    const auto one = [&block, forward](const Tensor& input) { return forward(block, input); };
+    x = run.training.checkpointing && training ? Checkpointed(run, x, one) : one(x);
+  }
+  return x;
+}
 
 }  // namespace oomtrace::plan

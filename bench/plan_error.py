@@ -103,10 +103,12 @@ def transformers_points():
 def plan(point, gpu):
     """`oomtrace plan` for the point, as its JSON."""
     command = [OOMTRACE, "plan", "--format", "json", "--gpu", gpu, "--precision", point["precision"]]
-    command += ["--batch-size", point["batch"], "--seq", point["sequence"], "--accumulation", point["accumulation"]]
+    command += ["--batch-size", point["batch"], "--seq", point["sequence"]]
     command += ["--optimizer", point.get("optimizer", "adamw-fused")]
     if point.get("effective"):
         command += ["--effective-batch", point["effective"]]
+    else:
+        command += ["--accumulation", point["accumulation"]]
     for flag in ("compile", "checkpointing", "bias"):
         command += [f"--{flag}"] if point.get(flag) else []
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

@@ -55,6 +55,24 @@ absl::StatusOr<plan::Configuration> Configure(const Options& options) {
   return configuration;
 }
 
+// A flag that the model of this family has no use for is refused: memory would be promised to a model that is not
+// there.
+absl::Status CheckFlags(const Options& options, const plan::Model& model) {
+  const auto unused = [&](const char* flag, const char* models) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, ": ", model.name, " has none; it is for ", models));
+  };
+  using plan::Family;
+  const bool llama = model.family == Family::kLlama, nano = model.family == Family::kNanoGpt;
+  if (options.key_heads && !llama) return unused("--kv-heads", "Llama, Mistral and Qwen");
+  if (options.dropout && !nano && model.family != Family::kGpt2) return unused("--dropout", "GPTs");
+  if (options.bias && !nano) {
+    if (model.family == Family::kGpt2)
+      return absl::InvalidArgumentError("--bias: GPT-2 always has biases; the flag is for nanoGPT's GPT");
+    return unused("--bias", "nanoGPT's GPT");
+  }
+  return absl::OkStatus();
+}
+
 // The flags over the configuration.
 absl::StatusOr<plan::Question> Ask(const Options& options) {
   absl::StatusOr<plan::Configuration> configuration = Configure(options);
@@ -62,6 +80,7 @@ absl::StatusOr<plan::Question> Ask(const Options& options) {
   plan::Question question;
   plan::Model& model = question.model = configuration->model;
   plan::Training& training = question.training;
+  if (const absl::Status status = CheckFlags(options, model); !status.ok()) return status;
   if (options.layers) model.layers = *options.layers;
   if (options.heads) model.heads = model.key_heads = *options.heads;
   if (options.key_heads) model.key_heads = *options.key_heads;
@@ -112,7 +131,11 @@ absl::StatusOr<plan::Question> Ask(const Options& options) {
 absl::StatusOr<std::vector<plan::Card>> Cards(const std::string& names) {
   std::vector<plan::Card> cards;
   const auto add = [&](const simgpu::GpuModel& model, const std::string& name) {
-    cards.push_back({name, model.total_bytes, model.context_bytes, model.capability_major, model.capability_minor});
+    const bool there = std::any_of(cards.begin(), cards.end(), [&](const plan::Card& card) {
+      return card.total == model.total_bytes && (card.name == name || card.name == model.name);
+    });
+    if (!there)
+      cards.push_back({name, model.total_bytes, model.context_bytes, model.capability_major, model.capability_minor});
   };
   if (names.empty()) {
     for (const simgpu::GpuModel& model : simgpu::GpuModels()) add(model, model.name);
@@ -120,8 +143,9 @@ absl::StatusOr<std::vector<plan::Card>> Cards(const std::string& names) {
   for (absl::string_view name : absl::StrSplit(names, ',', absl::SkipEmpty())) {
     const absl::StatusOr<simgpu::GpuModel> model = CardNamed(std::string(name));
     if (!model.ok()) return model.status();
-    add(*model, std::string(name));
+    add(*model, simgpu::ParseBytes(std::string(name)) ? std::string(name) : model->name);
   }
+  if (cards.empty()) return absl::InvalidArgumentError(absl::StrCat("--gpu ", names, ": expected a card or a size"));
   return cards;
 }
 
@@ -179,7 +203,8 @@ void AddPlan(CLI::App& app, Invocation& invocation) {
   command->add_flag("--checkpointing", options->checkpointing, "Activation checkpointing of each block");
   command->add_option("--batch-size", options->batch, "Micro-batch of the breakdown (the configuration's, or 1)");
   command->add_option("--accumulation", options->accumulation, "Micro-batches a step (the configuration's, or 1)");
-  command->add_option("--effective-batch", options->effective, "Sequences a step: the accumulation follows from it");
+  command->add_option("--effective-batch", options->effective, "Sequences a step: the accumulation follows from it")
+      ->excludes("--accumulation");
   command->add_option("--batches", options->batches, "Micro-batches to show")->capture_default_str();
   command->add_option("--gpu", options->gpus, "Cards or sizes, with commas between (default: all of `oomtrace gpus`)");
   command->add_option("--other", options->other, "Memory that other processes hold on each card (default: none)");

@@ -1,7 +1,9 @@
 #include "plan/configuration.h"
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -16,10 +18,12 @@ const std::vector<std::pair<std::string, Precision>> kPrecisions = {{"amp-bf16",
                                                                     {"amp-fp16", Precision::kAutocastFloat16},
                                                                     {"bf16", Precision::kBfloat16},
                                                                     {"fp32", Precision::kFloat32}};
-const std::vector<std::pair<std::string, Optimizer>> kOptimizers = {
-    {"adamw", Optimizer::kAdamwForeach},       {"adamw-fused", Optimizer::kAdamwFused},
-    {"adamw-loop", Optimizer::kAdamwLoop},     {"sgd", Optimizer::kSgd},
-    {"sgd-momentum", Optimizer::kSgdMomentum}, {"muon", Optimizer::kMuon}};
+const std::vector<std::pair<std::string, Optimizer>> kOptimizers = {{"adamw", Optimizer::kAdamwForeach},
+                                                                    {"adamw-fused", Optimizer::kAdamwFused},
+                                                                    {"adamw-loop", Optimizer::kAdamwLoop},
+                                                                    {"sgd", Optimizer::kSgd},
+                                                                    {"sgd-momentum", Optimizer::kSgdMomentum}};
+constexpr char kMuonName[] = "muon";  // nanochat's own, no choice for other models
 
 template <typename T>
 absl::StatusOr<T> Find(const std::vector<std::pair<std::string, T>>& known, const std::string& what,
@@ -43,11 +47,22 @@ std::string NameOf(const std::vector<std::pair<std::string, T>>& known, T wanted
 }  // namespace
 
 absl::StatusOr<Precision> ParsePrecision(const std::string& name) { return Find(kPrecisions, "--precision", name); }
-absl::StatusOr<Optimizer> ParseOptimizer(const std::string& name) { return Find(kOptimizers, "--optimizer", name); }
+absl::StatusOr<Optimizer> ParseOptimizer(const std::string& name) {
+  if (name == kMuonName) return Optimizer::kMuon;
+  return Find(kOptimizers, "--optimizer", name);
+}
 std::string Name(Precision precision) { return NameOf(kPrecisions, precision); }
-std::string Name(Optimizer optimizer) { return NameOf(kOptimizers, optimizer); }
+std::string Name(Optimizer optimizer) {
+  return optimizer == Optimizer::kMuon ? kMuonName : NameOf(kOptimizers, optimizer);
+}
 
-absl::StatusOr<Configuration> ReadConfiguration(const std::string& file) {
+absl::StatusOr<Configuration> ReadConfiguration(const std::string& path) {
+  std::error_code error;
+  const bool folder = std::filesystem::is_directory(path, error);
+  const std::string file = folder ? (std::filesystem::path(path) / "config.json").string() : path;
+  if (folder && !std::filesystem::exists(file, error)) {
+    return absl::NotFoundError(absl::StrCat(path, " is a folder without a config.json; name a configuration in it"));
+  }
   std::ifstream stream(file, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(stream), {});
   if (!stream.good() && !stream.eof()) return absl::NotFoundError(absl::StrCat("cannot read ", file));

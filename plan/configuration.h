@@ -29,8 +29,8 @@ absl::StatusOr<Configuration> NanoGptConfiguration(const std::string& text, cons
 // model_type gpt2, llama, mistral, qwen2, qwen3.
 absl::StatusOr<Configuration> TransformersConfiguration(const std::string& text, const std::string& file);
 
-// By its name: .py or .json.
-absl::StatusOr<Configuration> ReadConfiguration(const std::string& file);
+// By its name: .py or .json. A folder stands for the config.json in it.
+absl::StatusOr<Configuration> ReadConfiguration(const std::string& path);
 
 // nanochat's scripts/base_train.py (commit 92d63d4) with --depth and its defaults.
 Configuration NanochatConfiguration(int64_t depth);

@@ -79,8 +79,7 @@ void Cards(const Answer& answer, Page& page) {
   for (const CardRow& row : answer.cards) {
     std::string line = absl::StrFormat("%-12s %10s ", row.card.name, oomtrace::Bytes(row.card.total));
     if (row.largest == 0) {
-      absl::StrAppendFormat(&line, "%12s %13s %11s %11s", "none", "", oomtrace::Bytes(row.at_largest.peak_reserved),
-                            "");
+      absl::StrAppendFormat(&line, "%12s %13s %11s %11s", "none", "", "", "");
     } else {
       absl::StrAppendFormat(&line, "%12d %13d %11s %11s", row.largest, row.accumulation,
                             oomtrace::Bytes(row.at_largest.peak_reserved), oomtrace::Bytes(row.left_over));

@@ -50,6 +50,23 @@ def test_a_network_that_nobody_trains_is_noticed(bench):
     assert_held(pairs.values())
 
 
+def slow(arguments):
+    return pytest.param(arguments, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("arguments", [[], slow(["--teacher_first", 0]), slow(["--eval_mode", 0])])
+def test_a_teacher_with_gradients_is_part_of_the_training(bench, arguments):
+    pairs = list(bench.pairs("distillation.py", ["--optimizer", "SGD", *arguments], shares=(0.45, 0.85)))
+    assert {pair.pattern for pair in pairs} == {"first_batch"}
+    assert_held(pairs)
+    without_graph = [pair for pair in pairs if pair.fix == "no_grad"]
+    assert len(without_graph) == 2
+    assert all(pair.fits and -0.02 < pair.error < 0.5 for pair in without_graph), without_graph
+    # Where something trained runs before the teacher, its gradients may have to flow through it.
+    assert all(pair.said or "--teacher_first" in arguments for pair in without_graph)
+    assert not [pair for pair in pairs if pair.fix == "move_to_cpu"]
+
+
 def test_a_model_that_is_only_run_is_not_told_what_training_would_need(dryrun, analyze, tmp_path):
     script = tmp_path / "serve.py"
     script.write_text(

@@ -10,8 +10,6 @@ from zoo.keeper import Keeper, last_words
 from zoo.label import all_labels
 
 KNOWN_MISSES = {
-    # A frozen teacher in eval mode dies before the student was ever called: read as an evaluation before training.
-    "teacher_with_graph": {"pattern", "cause"},
     # The library's variable for the arguments is named, not the program's own.
     "generate_kv_cache": {"holder"},
     # In training mode, with gradients on, at a line that had not run before: read as something new.

@@ -92,7 +92,7 @@ void StopEvaluationGraphs(Advisor& a) {
   const std::string condition = bounded || roomy ? IfOutputsFit(graphs, p) : kNoSkips;
   Conditional(a.Add("no_grad", "Run it without gradients", no_grad, p, "none"), condition);
   const std::string container = graphs.holder.empty() ? "a list or a sum" : graphs.holder;
-  if (p.fits && !condition.empty() && (graphs.keeps_outputs || a.Worth(graphs.outputs))) {
+  if (p.fits && !condition.empty() && (graphs.keeps_outputs || (graphs.gathers && a.Worth(graphs.outputs)))) {
     report::Fix& both = a.Add("move_to_cpu", "Run it without gradients, and keep no results on the GPU",
                               absl::StrCat(no_grad, ", and put .cpu() of each result into ", container,
                                            " (of a part of one: .clone().cpu(), for a view keeps the whole tensor)"),

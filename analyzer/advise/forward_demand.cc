@@ -5,9 +5,7 @@
 #include <set>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
+#include "analyzer/advise/forward_modules.h"
 #include "analyzer/diagnose/logits.h"
 #include "analyzer/diagnose/site.h"
 #include "analyzer/timeline/queries.h"
@@ -86,192 +84,27 @@ Window ForwardInWork(const Facts& facts, const Batch& batch) {
   return window;
 }
 
-// "transformer.h.7.mlp" → {"transformer.h", 7}
-bool BlockOf(const std::string& path, std::string& list, int64_t& index) {
-  const std::vector<std::string> parts = absl::StrSplit(path, '.');
-  std::string prefix;
-  for (const std::string& part : parts) {
-    if (absl::SimpleAtoi(part, &index)) {
-      list = prefix;
-      return true;
-    }
-    prefix += prefix.empty() ? part : "." + part;
-  }
-  return false;
-}
-
-// The longest list of modules of a model, as the blocks of a transformer are one. The layers of a model that is itself
-// a list are mostly of unlike kinds: they are none.
-struct ModuleList {
-  std::string path;  // "": no module is in a list
-  size_t size = 0;
-  // Whether `module` is or lies in one of its members; then `index` is the member's.
-  bool Holds(const std::string& module, int64_t& index) const {
-    std::string list;
-    return !path.empty() && BlockOf(module, list, index) && list == path;
-  }
-};
-
-ModuleList LongestList(const Timeline& t) {
-  std::map<std::string, std::set<int64_t>> lists;
-  std::string list;
-  int64_t index = 0;
-  for (const Module& module : t.modules) {
-    if (BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
-  }
-  ModuleList longest;
-  for (const auto& [path, members] : lists) {
-    if (!path.empty() && members.size() > longest.size) longest = {path, members.size()};
-  }
-  return longest;
-}
-
-// Modules that call no others, in the order in which the model lists them.
-std::vector<const Module*> Leaves(const Timeline& t) {
-  std::vector<const Module*> leaves;
-  std::set<std::string> parents;
-  for (const Module& module : t.modules) {
-    const std::string path = WithoutWrappers(module.path);
-    for (size_t dot = path.rfind('.'); dot != std::string::npos; dot = dot == 0 ? dot : path.rfind('.', dot - 1))
-      parents.insert(path.substr(0, dot));
-  }
-  std::set<std::string> seen;
-  for (const Module& module : t.modules) {
-    const std::string path = WithoutWrappers(module.path);
-    if (path.empty() || parents.contains(path) || !seen.insert(path).second) continue;
-    leaves.push_back(&module);
-  }
-  return leaves;
-}
-
-// Shapes of the weights of the modules, by path; of a path that two models have, empty.
-std::map<std::string, std::vector<int64_t>> Weights(const Facts& facts) {
-  constexpr absl::string_view kWeight = ".weight";
-  std::map<std::string, std::vector<int64_t>> weights;
-  for (const uint32_t i : facts.live) {
-    const Tensor& tensor = facts.timeline->tensors[i];
-    const std::string name = tensor.name.str();
-    if (tensor.category != Category::kParameter || !absl::EndsWith(name, kWeight)) continue;
-    const auto [known, first] =
-        weights.try_emplace(name.substr(0, name.size() - kWeight.size()), facts.timeline->layouts[tensor.layout].shape);
-    if (!first) known->second.clear();
-  }
-  return weights;
-}
-
-// What the leaf modules still to come will make, by their kinds: from the size of what the last one to run has made,
-// a layer with weights goes on to that of its outputs. Strides are not known, and guessed by habit.
-double MadeByRest(const Facts& facts, const std::vector<const Module*>& rest, int64_t last,
-                  const std::vector<int64_t>& last_shape, double batch) {
-  const std::map<std::string, std::vector<int64_t>> weights = Weights(facts);
-  double now = static_cast<double>(last), made = 0;
-  double features =
-      last_shape.empty() ? 0 : static_cast<double>(last_shape.size() == 4 ? last_shape[1] : last_shape.back());
-  const double element = last_shape.empty() ? 4 : now / static_cast<double>(std::max<int64_t>(1, Elements(last_shape)));
-  bool flat = false;
-  const auto is_pool = [](const Module& module) {
-    return absl::StrContains(module.type, "MaxPool") || absl::StrContains(module.type, "AvgPool");
-  };
-  const std::vector<Module>& modules = facts.timeline->modules;
-  const bool pools = std::count_if(modules.begin(), modules.end(), [&](const Module& m) {
-                       return is_pool(m) && !absl::StrContains(m.type, "Adaptive");
-                     }) > 1;
-  for (const Module* module : rest) {
-    const std::string& type = module->type;
-    const auto weight = weights.find(WithoutWrappers(module->path));
-    const bool shaped = weight != weights.end() && weight->second.size() > 1;
-    if (absl::StrContains(type, "Flatten")) {
-      flat = true;
-      continue;
-    }
-    if (absl::StrContains(type, "Identity") || absl::StrContains(type, "Embedding")) continue;
-    if (absl::StrContains(type, "Adaptive")) {
-      now /= 4;  // mostly to one value a map, and never to more than it has
-    } else if (is_pool(*module)) {
-      // By default a window of two or more moves by its own width, along each side.
-      now /= absl::StrContains(type, "1d") ? 2 : absl::StrContains(type, "3d") ? 8 : 4;
-    } else if (absl::StrContains(type, "Linear") && shaped) {
-      const auto outputs = static_cast<double>(weight->second[0]);
-      if (flat) {
-        now = batch * outputs * element;
-      } else if (features > 0) {
-        now *= outputs / features;
-      }
-      features = outputs;
-    } else if (absl::StrContains(type, "Conv") && !absl::StrContains(type, "Transpose") && shaped) {
-      // Where no pooling makes the maps smaller, the convolutions that double the channels do, to a quarter: half of
-      // that is counted on.
-      const double growth = features > 0 ? static_cast<double>(weight->second[0]) / features : 1;
-      now *= growth >= 2 && !pools ? growth / 2 : growth;
-      features = static_cast<double>(weight->second[0]);
-    } else if (absl::StrContains(type, "Conv")) {
-      now *= 4;  // an upsampling one doubles each side
-    }
-    made += now;
-  }
-  return made;
-}
-
-// What the leaf modules still to come will keep, given those that ran: the share of what these made that is kept still.
-// Negative: nothing was made inside a module.
-double RestByLeaves(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, int64_t begin) {
-  const Timeline& t = *facts.timeline;
-  const std::vector<const Module*> leaves = Leaves(t);
-  std::map<std::string, size_t> position;
-  for (size_t i = 0; i < leaves.size(); ++i) position[WithoutWrappers(leaves[i]->path)] = i;
-  const ModulePaths paths(t);
-  size_t reached = 0;
-  bool any = false;
-  int64_t made = 0, kept = 0, last = 0;
-  std::vector<int64_t> last_shape;
-  const auto visit = [&](const std::string& module, int64_t bytes, uint32_t layout, bool lives) {
-    const auto at = position.find(module);
-    if (at == position.end()) return;
-    made += bytes;
-    kept += lives ? bytes : 0;
-    if (any && at->second < reached) return;
-    any = true;
-    if (at->second > reached || bytes >= last) {
-      last = bytes;
-      last_shape = t.layouts[layout].shape;
-    }
-    reached = at->second;
-  };
-  for (const Tensor& tensor : t.tensors) {
-    if (tensor.born > facts.moment) break;
-    if (tensor.born < begin || tensor.device != t.device || !carriers.Carries(tensor)) continue;
-    visit(tensor.module.str(), tensor.bytes, tensor.layout, tensor.died > facts.moment);
-  }
-  const OutOfMemory& oom = *facts.oom;
-  if (oom.layout != 0 && carriers.Carries(t.layouts[oom.layout].shape))
-    visit(paths.Path(t.stacks[oom.stack].module), facts.refused, oom.layout, true);
-  if (!any || made == 0) return -1;
-  const std::vector<const Module*> rest(leaves.begin() + static_cast<ptrdiff_t>(reached) + 1, leaves.end());
-  const double share =
-      facts.oom->phase == PhaseKind::kEvaluation ? 1 : static_cast<double>(kept) / static_cast<double>(made);
-  return share * MadeByRest(facts, rest, last, last_shape, static_cast<double>(batch.size));
-}
-
 // What the whole forward keeps, given `bytes_of` the part that ran, in bytes that carry the batch: by the longest list
 // of like modules (the blocks of a transformer), where the block in work does not count; else by the modules that have
 // not run yet. 0: the trace does not tell.
-double WholeForward(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, int64_t begin,
-                    const std::vector<const Tensor*>& part, int64_t bytes) {
+double WholeForward(const Facts& facts, const Batch& batch, const BatchCarriers& carriers, const ModelInWork& model,
+                    int64_t begin, const std::vector<const Tensor*>& part, int64_t bytes) {
   const Timeline& t = *facts.timeline;
-  ModuleList list = LongestList(t);
+  ModuleList list = LongestList(t, model);
   int64_t index = 0;
   // Blocks of unlike weights make tensors of unlike sizes.
   std::map<int64_t, int64_t> weights;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
-    if (tensor.category == Category::kParameter && list.Holds(tensor.name.str(), index)) weights[index] += tensor.bytes;
+    if (tensor.category != Category::kParameter || !model.Has(i)) continue;
+    if (list.Holds(tensor.name.str(), index)) weights[index] += tensor.bytes;
   }
   const auto [least, most] = std::minmax_element(weights.begin(), weights.end(),
                                                  [](const auto& a, const auto& b) { return a.second < b.second; });
   if (!weights.empty() && most->second > 2 * least->second) list = ModuleList();
   std::map<int64_t, int64_t> by_block;
   for (const Tensor* tensor : part) {
-    if (list.Holds(tensor->module.str(), index)) by_block[index] += tensor->bytes;
+    if (model.Made(*tensor) && list.Holds(tensor->module.str(), index)) by_block[index] += tensor->bytes;
   }
   constexpr size_t kFewestBlocks = 4;  // shorter lists are stages of unlike size, as a ResNet's
   if (!by_block.empty() && list.size >= kFewestBlocks) {
@@ -282,7 +115,7 @@ double WholeForward(const Facts& facts, const Batch& batch, const BatchCarriers&
                                    : static_cast<double>(in_work->second) * kUnknownProgress;
     return static_cast<double>(bytes - done - in_work->second) + each * static_cast<double>(list.size);
   }
-  const double rest = RestByLeaves(facts, batch, carriers, begin);
+  const double rest = RestByLeaves(facts, batch, carriers, model, begin);
   return rest >= 0 ? static_cast<double>(bytes) + rest : 0;
 }
 
@@ -351,11 +184,12 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   const bool compiled = UsesCompile(facts);
   const bool evaluation = facts.oom->phase == PhaseKind::kEvaluation;
   const Window window = ForwardInWork(facts, batch);
+  const ModelInWork model = FindModelInWork(facts);
   Demand demand;
   bool logits_seen = logits.Is(facts.oom->layout);
   int64_t logits_elements = logits_seen ? Elements(t.layouts[facts.oom->layout].shape) : 0;
   int64_t live_logits = 0, made_logits = 0, live = 0, made = 0;
-  int64_t inputs = 0;
+  int64_t untrained = 0;  // of `live`, what the graph of a network keeps that no optimizer trains
   int64_t unscaled = 0;  // of the forward in work, what does not carry the batch
   bool loss_seen = logits.InLoss(facts.oom->stack);
   std::vector<const Tensor*> part;  // of the forward in work
@@ -380,7 +214,10 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
       continue;
     }
     if (alive) live += tensor.bytes;
-    if (alive && tensor.category == Category::kInput) inputs += tensor.bytes;
+    if (alive && tensor.category == Category::kInput) demand.inputs += tensor.bytes;
+    if (alive && tensor.category == Category::kActivation && tensor.grad_mode &&
+        model.models.Untrained(t.stacks[tensor.stack].root_module))
+      untrained += tensor.bytes;
     if (tensor.born >= window.begin) made += tensor.bytes * factor;
     if (evaluation ? tensor.born >= window.begin : alive) part.push_back(&tensor);
   }
@@ -395,7 +232,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   double kept = evaluation ? static_cast<double>(made) * reuse : static_cast<double>(live);
   if (!reached_end) {
     const double whole =
-        compiled ? 0 : WholeForward(facts, batch, carriers, window.begin, part, evaluation ? made : live);
+        compiled ? 0 : WholeForward(facts, batch, carriers, model, window.begin, part, evaluation ? made : live);
     // An evaluation of the same batch that ran whole before knows more than an unknown share of a forward.
     const int64_t evaluated = evaluation ? 0 : MadeInEvaluation(facts, batch, carriers, logits);
     if (whole > 0) {
@@ -406,11 +243,18 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
       kept *= kUnknownProgress;
     }
   }
+  if (untrained > 0 || model.models.Untrained(model.root)) {
+    demand.untrained = untrained;
+    if (model.models.Untrained(model.root)) demand.untrained += static_cast<int64_t>(kept) - live;
+  }
+  if (facts.oom->phase == PhaseKind::kForward || evaluation)
+    demand.models_to_come = MadeByModelsToCome(facts, batch, model);
+  kept += static_cast<double>(demand.to_come_of_models());
   // What seems not to carry the batch comes with each of the layers still to come, too.
   const double seen = static_cast<double>(std::max<int64_t>(1, evaluation ? made : live));
   if (kept > seen) demand.to_come = static_cast<int64_t>(static_cast<double>(unscaled) * (kept / seen - 1));
   demand.fixed += demand.to_come;
-  demand.kept = std::max<int64_t>(0, static_cast<int64_t>(kept) - inputs);
+  demand.kept = std::max<int64_t>(0, static_cast<int64_t>(kept) - demand.inputs);
   kept *= kBackwardShare;
   const int64_t vocabulary = Vocabulary(facts);
   if (logits_elements == 0 && vocabulary > 0 && !batch.input.empty() && facts.oom->phase != PhaseKind::kBackward) {
@@ -434,7 +278,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
 
 int64_t SavedByCheckpointing(const Facts& facts, const BatchCarriers& carriers, const Demand& demand) {
   const Timeline& t = *facts.timeline;
-  const ModuleList list = LongestList(t);
+  const ModuleList list = LongestList(t, FindModelInWork(facts));
   int64_t index = 0;
   struct Block {
     int64_t bytes = 0;

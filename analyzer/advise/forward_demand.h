@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
+#include <vector>
 
 #include "analyzer/diagnose/batch.h"
 #include "analyzer/diagnose/facts.h"
@@ -16,6 +18,12 @@ struct Demand {
   int64_t logits = 0;    // of `carrying`, the logits and their copies
   int64_t kept = 0;      // of `carrying`, what the forward keeps for its backward
   int64_t to_come = 0;   // of `fixed`, what the rest of the forward makes
+  int64_t inputs = 0;    // proportional to the batch, and part of neither
+  // Of `kept`, what the graphs of networks keep that no optimizer trains.
+  int64_t untrained = 0;
+  // Of `kept`, what is kept of models that were not called yet, tensor by tensor.
+  std::vector<int64_t> models_to_come;
+  int64_t to_come_of_models() const { return std::accumulate(models_to_come.begin(), models_to_come.end(), int64_t{0}); }
 };
 
 // Bytes that activation checkpointing around each block of a model's longest list of like blocks saves, for the batch

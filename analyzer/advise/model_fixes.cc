@@ -30,21 +30,19 @@ void FreezeUntrained(Advisor& a) {
   if (!untrained.found) return;
   const States& states = a.predictor().states();
   const int64_t gradients = untrained.gets_gradients ? untrained.parameters : 0;
-  const int64_t kept = a.predictor().demand().carrying;
+  if (!a.Worth(gradients + untrained.activations)) return;
   OutlineChange frozen{.gradients = states.gradients > 0
                                         ? 1 - static_cast<double>(gradients) / static_cast<double>(states.gradients)
                                         : 1};
   OutlineChange apart = frozen;
-  const double share = kept > 0 ? static_cast<double>(untrained.activations) / static_cast<double>(kept) : 0;
-  apart.kept = std::max(0.0, 1 - share);
-  if (!a.Worth(gradients + untrained.activations)) return;
+  apart.untrained_graphs = false;
   const std::string name = untrained.type.empty() ? "the network" : absl::StrCat("the ", untrained.type);
   const std::string call =
       untrained.stack == 0 ? "" : absl::StrCat(" at ", ShortSite(CallOfModel(a.t(), untrained.stack)));
   const std::string who =
       absl::StrCat(name, " called", call, " (", Bytes(untrained.parameters), " of parameters in no optimizer)");
   Prediction p = a.Changed(frozen, gradients);
-  const bool enough = p.fits && gradients > 0;
+  const bool enough = !untrained.comes_first && p.fits && gradients > 0;
   if (!enough) p = a.Changed(apart, gradients + untrained.activations);
   report::Fix& fix = a.Add(
       "no_grad", "Run the network that is not trained without gradients",
@@ -53,7 +51,8 @@ void FreezeUntrained(Advisor& a) {
                             "its activations as well"
                           : ""),
       p, "none, if it is not meant to be trained");
-  if (!enough) Conditional(fix, "if nothing before it is trained through it: then its gradients are needed");
+  if (!enough && !untrained.comes_first)
+    Conditional(fix, "if nothing before it is trained through it: then its gradients are needed");
 }
 
 void Checkpoint(Advisor& a) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "analyzer/diagnose/logits.h"
+#include "analyzer/timeline/models.h"
 
 namespace oomtrace {
 namespace {
@@ -25,7 +26,8 @@ class Outline {
         states_(states),
         demand_(demand),
         change_(change),
-        logits_(*facts.timeline) {}
+        logits_(*facts.timeline),
+        models_(*facts.timeline) {}
 
   std::vector<StreamOp> Build() {
     FindTemplate();
@@ -60,6 +62,10 @@ class Outline {
            (evaluation || tensor.born >= t_.first_training_forward);
   }
 
+  bool OfUntrained(uint32_t stack, bool grad_mode) const {
+    return grad_mode && models_.Untrained(t_.stacks[stack].root_module);
+  }
+
   int64_t Scaled(const Tensor& tensor) const {
     return carriers_.Carries(tensor) ? std::max<int64_t>(1, Times(tensor.bytes, change_.batch)) : tensor.bytes;
   }
@@ -77,20 +83,34 @@ class Outline {
     }
     for (const Tensor& tensor : t_.tensors) {
       if (tensor.born > when) break;
-      if (tensor.died > when && OfForward(tensor) && !logits_.Is(tensor.layout)) kept_.push_back(tensor.bytes);
+      if (tensor.died <= when || !OfForward(tensor) || logits_.Is(tensor.layout)) continue;
+      if (change_.untrained_graphs || !OfUntrained(tensor.stack, tensor.grad_mode)) {
+        kept_.push_back(tensor.bytes);
+      } else {
+        passing_ = std::max(passing_, tensor.bytes);
+      }
     }
     const OutOfMemory& oom = *facts_.oom;
     const bool refused = oom.layout != 0 && carriers_.Carries(t_.layouts[oom.layout].shape) && !logits_.Is(oom.layout);
-    if (refused && when == facts_.moment) kept_.push_back(facts_.refused);
+    const bool passes = !change_.untrained_graphs && OfUntrained(oom.stack, oom.grad_mode);
+    if (refused && when == facts_.moment && !passes) kept_.push_back(facts_.refused);
+    const int64_t demand = demand_.kept - (change_.untrained_graphs ? 0 : demand_.untrained);
+    RepeatUntil(demand - demand_.to_come_of_models());
+    kept_.insert(kept_.end(), demand_.models_to_come.begin(), demand_.models_to_come.end());
+    for (int64_t& bytes : kept_) bytes = Times(bytes, change_.batch * change_.kept);
+    passing_ = Times(passing_, change_.batch);
+  }
+
+  // The tensors that were seen, once more from the first one.
+  void RepeatUntil(int64_t demand) {
     int64_t sum = 0;
     for (const int64_t bytes : kept_) sum += bytes;
-    if (kept_.empty() && demand_.kept > 0) kept_.push_back(demand_.kept);
+    if (kept_.empty() && demand > 0) kept_.push_back(demand);
     const size_t seen = kept_.size();
-    for (size_t i = 0; sum < demand_.kept && sum > 0; ++i) {
-      kept_.push_back(std::min(kept_[i % seen], demand_.kept - sum));
+    for (size_t i = 0; sum < demand && sum > 0; ++i) {
+      kept_.push_back(std::min(kept_[i % seen], demand - sum));
       sum += kept_.back();
     }
-    for (int64_t& bytes : kept_) bytes = Times(bytes, change_.batch * change_.kept);
   }
 
   void Recorded() {
@@ -132,6 +152,7 @@ class Outline {
       if (weight) New(Times(tensor.bytes, change_.weights));
     }
     if (demand_.fixed > 0) New(demand_.fixed);
+    if (demand_.inputs > 0) New(Times(demand_.inputs, change_.batch));
     if (change_.unseen > 0) New(change_.unseen);
   }
 
@@ -154,6 +175,13 @@ class Outline {
 
   void Forward() {
     activations_.clear();
+    // Without a graph a few tensors of a chain of layers live at a time, and the last one stays.
+    if (passing_ > 0) {
+      const uint32_t input = New(passing_), between = New(passing_);
+      activations_.emplace_back(New(passing_), passing_);
+      Free(input);
+      Free(between);
+    }
     // A convolution's scratch space, or a gap that nothing fits into: as large as one activation, through the pass.
     if (!kept_.empty()) scratch_ = New(*std::max_element(kept_.begin(), kept_.end()));
     // What is kept is made of something as large that is not, as a convolution's output before its activation is.
@@ -227,11 +255,13 @@ class Outline {
   const Demand& demand_;
   const OutlineChange& change_;
   const Logits logits_;
+  const Models models_;
   std::vector<StreamOp> stream_;
   std::vector<int64_t> kept_;  // of a whole forward, as changed
   std::vector<std::pair<uint32_t, int64_t>> activations_;
   std::vector<uint32_t> logits_made_;
   uint32_t scratch_ = 0;
+  int64_t passing_ = 0;  // largest tensor of a forward whose graph is not kept
   int64_t gradients_made_ = 0;
   int64_t state_made_ = 0;
   uint32_t next_block_ = kFirstNewBlock;

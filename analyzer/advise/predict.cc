@@ -121,12 +121,16 @@ Prediction Predictor::Outlined(const OutlineChange& change, bool expandable, int
   config.expandable_segments = expandable;
   Prediction p;
   const bool seen = d_.facts.oom->phase == PhaseKind::kOptimizerStep;
-  const int64_t kept = demand_.kept + demand_.logits;
   const double margin = d_.facts.oom->phase == PhaseKind::kForward ? kHalfForwardMargin : kKeptMargin;
+  const double doubted = margin * static_cast<double>(demand_.kept + demand_.logits);
+  // Without the graph in work what is left of the forward in doubt is the models to come.
+  const double doubted_apart = kKeptMargin * static_cast<double>(demand_.kept + demand_.logits - demand_.untrained) +
+                               (margin - kKeptMargin) * static_cast<double>(demand_.to_come_of_models());
   const int64_t doubt =
-      seen || kept == 0
+      seen || demand_.kept + demand_.logits == 0
           ? 0
-          : kOutlineSegment + static_cast<int64_t>(margin * change.batch * change.kept * static_cast<double>(kept));
+          : kOutlineSegment + static_cast<int64_t>(change.batch * change.kept *
+                                                   (change.untrained_graphs ? doubted : doubted_apart));
   const auto with_margin = [&](int64_t bytes) {
     return static_cast<int64_t>(static_cast<double>(bytes) * (1 + kOrderMargin)) + doubt;
   };

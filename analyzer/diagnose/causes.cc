@@ -6,6 +6,7 @@
 #include "analyzer/diagnose/batch.h"
 #include "analyzer/diagnose/logits.h"
 #include "analyzer/diagnose/states.h"
+#include "analyzer/diagnose/untrained.h"
 
 namespace oomtrace {
 namespace {
@@ -158,6 +159,11 @@ class Ranking {
     const bool steady_need = Is("first_batch") || Is("at_start") || Is("eval_spike");
     if (share > 0.3)
       AddBeside("activations_too_large", "activations of one micro-batch", (steady_need ? 0.25 : 0.05) + share * 0.7);
+    const Untrained untrained = FindUntrained(facts_);
+    const double kept_in_vain = Share(untrained.activations, facts_.need());
+    if (IsTraining(facts_.oom->phase) && !facts_.steady && kept_in_vain > 0.3)
+      Add("untrained_network_keeps_graph", "a network that no optimizer trains runs with gradients on and keeps a graph",
+          0.7 + kept_in_vain / 3);
     if (Is("batch_outlier")) Add("batch_outlier", "one batch is larger than those before it", 0.93);
   }
 

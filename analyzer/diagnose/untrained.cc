@@ -2,92 +2,87 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
-#include <vector>
+#include <string>
+#include <utility>
+
+#include "analyzer/timeline/models.h"
 
 namespace oomtrace {
 namespace {
 
-constexpr size_t kMostModels = 12;  // whose choices are tried, 2^n of them
-
-// Bytes of the parameters of each model, by its root's identity.
-std::map<uint64_t, int64_t> ParametersByRoot(const Timeline& t, std::map<int64_t, uint64_t>& root_of) {
-  std::map<uint64_t, int64_t> bytes;
+// Of gradients that no optimizer owns the trace has the parameter's name: the networks that have one of that name.
+std::map<size_t, uint64_t> LoneGradients(const Timeline& t, const Models& models) {
+  std::map<std::pair<std::string, int64_t>, uint64_t> root_of;  // by name and bytes of the parameter
   for (const Role& role : t.roles) {
-    if (role.category != Category::kParameter || role.buffer || role.owner == 0 || role.tensor < 0) continue;
-    if (root_of.try_emplace(role.tensor, role.owner).second) bytes[role.owner] += role.bytes;
+    if (role.category == Category::kParameter && models.Untrained(role.owner))
+      root_of[{role.name, role.bytes}] = models.RootOf(role.owner);
   }
-  return bytes;
+  std::map<size_t, uint64_t> lone;
+  for (const Role& role : t.roles) {
+    if (role.category != Category::kGradient || role.owner != 0 || role.tensor < 0) continue;
+    const auto root = root_of.find({role.name, role.bytes});
+    if (root != root_of.end()) lone[static_cast<size_t>(role.tensor)] = root->second;
+  }
+  return lone;
 }
 
-// The models that together have `bytes`; empty where none or more than one choice has.
-std::set<uint64_t> Trained(const std::map<uint64_t, int64_t>& models, int64_t bytes) {
-  const std::vector<std::pair<uint64_t, int64_t>> list(models.begin(), models.end());
-  std::set<uint64_t> found;
-  for (uint32_t choice = 1; choice < (1u << list.size()); ++choice) {
-    int64_t sum = 0;
-    for (size_t i = 0; i < list.size(); ++i) sum += (choice >> i & 1) != 0 ? list[i].second : 0;
-    if (sum != bytes) continue;
-    if (!found.empty()) return {};
-    for (size_t i = 0; i < list.size(); ++i) {
-      if ((choice >> i & 1) != 0) found.insert(list[i].first);
+// Adds up what lives because of the networks' forwards and backwards, and notes which networks those are.
+void FindLiving(const Facts& facts, const Models& models, Untrained& untrained) {
+  const Timeline& t = *facts.timeline;
+  const std::map<size_t, uint64_t> gradients = LoneGradients(t, models);
+  int64_t largest = 0;
+  for (const uint32_t i : facts.live) {
+    const Tensor& tensor = t.tensors[i];
+    if (const auto gradient = gradients.find(i); gradient != gradients.end()) {
+      untrained.gradients += tensor.bytes;
+      untrained.roots.insert(gradient->second);
     }
+    const uint64_t root = models.RootOf(t.stacks[tensor.stack].root_module);
+    if (tensor.category != Category::kActivation || !tensor.grad_mode || !models.Untrained(root)) continue;
+    untrained.roots.insert(root);
+    untrained.activations += tensor.bytes;
+    if (tensor.bytes <= largest) continue;
+    largest = tensor.bytes;
+    untrained.stack = tensor.stack;
   }
-  return found;
+}
+
+bool ComesFirst(const Facts& facts, const Models& models) {
+  if (models.trains_others()) return false;
+  const Timeline& t = *facts.timeline;
+  int64_t begin = 0;  // of the micro-batch
+  for (const BackwardPass& pass : t.backward_passes) begin = pass.end <= facts.moment ? pass.end : begin;
+  for (const Tensor& tensor : t.tensors) {
+    if (tensor.born > facts.moment) break;
+    if (tensor.born <= begin || !tensor.grad_mode) continue;
+    const uint64_t root = models.RootOf(t.stacks[tensor.stack].root_module);
+    if (root != 0) return models.Untrained(root);
+  }
+  return models.Untrained(t.stacks[facts.oom->stack].root_module);
 }
 
 }  // namespace
 
 Untrained FindUntrained(const Facts& facts) {
   const Timeline& t = *facts.timeline;
+  const Models models(t);
   Untrained untrained;
-  int64_t in_optimizers = 0;
-  std::set<uint64_t> seen;
-  for (const Optimizer& optimizer : t.optimizers) {
-    if (seen.insert(optimizer.identity).second) in_optimizers += optimizer.parameter_bytes;
-  }
-  std::map<int64_t, uint64_t> root_of;
-  const std::map<uint64_t, int64_t> models = ParametersByRoot(t, root_of);
-  if (in_optimizers == 0 || models.size() < 2 || models.size() > kMostModels) return untrained;
-  const std::set<uint64_t> trained = Trained(models, in_optimizers);
-  if (trained.empty() || trained.size() == models.size()) return untrained;
-  int64_t largest_model = 0;
-  std::map<uint64_t, std::string> types;
-  for (const Module& module : t.modules) {
-    if (module.identity == module.root) types[module.identity] = module.type;
-  }
-  for (const auto& [root, bytes] : models) {
-    if (trained.contains(root)) continue;
-    untrained.parameters += bytes;
-    if (bytes > largest_model) {
-      largest_model = bytes;
-      untrained.type = types[root];
-    }
-  }
-  for (const Role& role : t.roles) {
-    if (role.category != Category::kGradient || role.tensor < 0 || !models.contains(role.owner)) continue;
-    const Tensor& tensor = t.tensors[static_cast<size_t>(role.tensor)];
-    const bool lives = tensor.born <= facts.moment && tensor.died > facts.moment;
-    if (lives && !trained.contains(role.owner)) untrained.gradients += tensor.bytes;
-  }
+  FindLiving(facts, models, untrained);
   int64_t largest = 0;
-  for (const uint32_t i : facts.live) {
-    const Tensor& tensor = t.tensors[i];
-    const uint64_t root = t.stacks[tensor.stack].root_module;
-    if (tensor.category != Category::kActivation || !tensor.grad_mode || !models.contains(root) ||
-        trained.contains(root)) {
-      continue;
-    }
-    untrained.activations += tensor.bytes;
-    if (tensor.bytes > largest) {
-      largest = tensor.bytes;
-      untrained.stack = tensor.stack;
+  for (const uint64_t root : untrained.roots) {
+    const int64_t bytes = models.by_root().at(root).bytes;
+    untrained.parameters += bytes;
+    if (bytes <= largest) continue;
+    largest = bytes;
+    for (const Module& module : t.modules) {
+      if (module.identity == root && module.root == root) untrained.type = module.type;
     }
   }
   const bool backward_ended = std::any_of(t.backward_passes.begin(), t.backward_passes.end(),
                                           [&](const BackwardPass& pass) { return pass.end <= facts.moment; });
   untrained.gets_gradients = untrained.gradients > 0 || (!backward_ended && untrained.activations > 0);
-  untrained.found = untrained.gets_gradients || untrained.activations > 0;
+  untrained.found = !untrained.roots.empty();
+  untrained.comes_first = untrained.found && facts.oom && ComesFirst(facts, models);
   return untrained;
 }
 

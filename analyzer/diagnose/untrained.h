@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "analyzer/diagnose/facts.h"
@@ -10,6 +11,7 @@ namespace oomtrace {
 
 struct Untrained {
   bool found = false;
+  std::set<uint64_t> roots;  // identities of the networks
   int64_t parameters = 0;   // bytes in no optimizer
   int64_t gradients = 0;    // bytes of their gradients that live
   int64_t activations = 0;  // bytes that live because of their forward, and that a graph may need
@@ -17,10 +19,11 @@ struct Untrained {
   std::string type;         // of the largest network
   // No backward pass has ended without giving them gradients: those that have none will get one each.
   bool gets_gradients = false;
+  // Before it nothing that is trained had run in this micro-batch: no gradient has to flow through it.
+  bool comes_first = false;
 };
 
-// A model and its optimizer are matched by their bytes: found only where exactly one choice of the program's models
-// has as many bytes of parameters as all optimizers together. The parts of one model are not told apart.
+// Only of networks that ran with gradients on, or got gradients. The parts of one model are not told apart.
 Untrained FindUntrained(const Facts& facts);
 
 }  // namespace oomtrace

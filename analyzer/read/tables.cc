@@ -58,6 +58,7 @@ bool ParseModule(std::string_view bytes, Tables* tables) {
   trace::Module message;
   if (!Parse(bytes, &message)) return false;
   tables->modules[message.identity()] = message;
+  tables->module_order.push_back(message.identity());
   return true;
 }
 

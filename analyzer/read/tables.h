@@ -31,6 +31,7 @@ struct Tables {
   absl::flat_hash_map<uint32_t, trace::NativeCallers> native_callers;
   absl::flat_hash_map<uint32_t, LibraryFile> libraries;
   absl::flat_hash_map<uint64_t, trace::Module> modules;  // by identity, the last that was said
+  std::vector<uint64_t> module_order;                    // identities as they were said, some more than once
   std::vector<trace::Optimizer> optimizers;              // one an identity, the last that was said
   std::vector<trace::Device> devices;                    // one an index, the last that was said
   std::vector<trace::Hook> hooks;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "analyzer/timeline/models.h"
 
 namespace oomtrace {
 
@@ -88,6 +90,85 @@ void JoinEvaluations(Timeline* timeline) {
     const size_t joined = goes_on ? evaluation.end : evaluation.last_batch;
     for (size_t i = evaluation.first; i < joined; ++i) marks[i].phase = PhaseKind::kEvaluation;
   }
+}
+
+namespace {
+
+// More calls of a network than the views of a batch that a teacher is shown one by one.
+constexpr int64_t kMostViews = 2;
+
+// Whether the modules that ran in [begin, death] are all of networks that nobody trains, each called no more often than
+// a batch needs. What is made at once, with nothing else between, is of one call.
+bool OnlyUntrainedRan(const Timeline& timeline, const OutOfMemory& death, int64_t begin) {
+  const Models models(timeline);
+  std::map<uint32_t, int64_t> calls;  // by the stack of the first tensor of each network
+  std::set<uint64_t> ran;
+  uint32_t before = 0;
+  const auto untrained = [&](uint32_t stack) {
+    const uint64_t root = timeline.stacks[stack].root_module;
+    if (root != 0 && ran.insert(root).second) calls[stack] = 0;
+    return root == 0 || models.Untrained(root);
+  };
+  for (const Tensor& tensor : timeline.tensors) {
+    if (tensor.born < begin || tensor.device != death.device) continue;
+    if (tensor.born > death.time) break;
+    if (!untrained(tensor.stack)) return false;
+    const auto call = calls.find(tensor.stack);
+    if (call != calls.end() && tensor.stack != before && ++call->second > kMostViews) return false;
+    before = tensor.stack;
+  }
+  return untrained(death.stack) && !ran.empty();
+}
+
+// Whether a module ran in [begin, death], called from where a training forward, known by its backward, called it.
+bool RanInTrainingBefore(const Timeline& timeline, const OutOfMemory& death, int64_t begin) {
+  std::set<uint32_t> trained;
+  const auto in_module = [&](uint32_t stack) { return timeline.stacks[stack].root_module != 0; };
+  for (const Tensor& tensor : timeline.tensors) {
+    if (tensor.born > death.time) break;
+    if (tensor.born < begin && tensor.phase == PhaseKind::kForward && tensor.grad_mode && in_module(tensor.stack))
+      trained.insert(tensor.stack);
+    if (tensor.born >= begin && tensor.grad_mode && trained.contains(tensor.stack)) return true;
+  }
+  return trained.contains(death.stack);
+}
+
+// The stretch that `mark` begins, up to `end`, was a training forward.
+void CallForward(int64_t end, Timeline* timeline, PhaseMark* mark) {
+  mark->phase = PhaseKind::kForward;
+  auto tensor = std::lower_bound(timeline->tensors.begin(), timeline->tensors.end(), mark->time,
+                                 [](const Tensor& at, int64_t time) { return at.born < time; });
+  for (; tensor != timeline->tensors.end() && tensor->born < end; ++tensor)
+    if (tensor->phase == PhaseKind::kEvaluation) tensor->phase = PhaseKind::kForward;
+}
+
+// What a module made in evaluation mode and a backward let go of was in the graph of that backward.
+void RelabelWhatBackwardsUsed(Timeline* timeline) {
+  std::vector<PhaseMark>& marks = timeline->phases;
+  size_t next = 0;
+  for (const Tensor& tensor : timeline->tensors) {
+    if (tensor.phase != PhaseKind::kEvaluation || !tensor.grad_mode || tensor.died == kNever) continue;
+    if (tensor.died_phase != PhaseKind::kBackward || timeline->stacks[tensor.stack].root_module == 0) continue;
+    while (next + 1 < marks.size() && marks[next + 1].time <= tensor.born) ++next;
+    if (next >= marks.size() || marks[next].phase != PhaseKind::kEvaluation) continue;
+    CallForward(next + 1 < marks.size() ? marks[next + 1].time : kNever, timeline, &marks[next]);
+  }
+}
+
+}  // namespace
+
+void RelabelForwardInEvaluationMode(Timeline* timeline) {
+  RelabelWhatBackwardsUsed(timeline);
+  const auto fatal = std::find_if(timeline->out_of_memory.begin(), timeline->out_of_memory.end(),
+                                  [](const OutOfMemory& refusal) { return refusal.fatal; });
+  if (fatal == timeline->out_of_memory.end() || fatal->phase != PhaseKind::kEvaluation || !fatal->grad_mode) return;
+  const auto mark = std::find_if(timeline->phases.rbegin(), timeline->phases.rend(),
+                                 [&](const PhaseMark& at) { return at.time <= fatal->time; });
+  if (mark == timeline->phases.rend()) return;
+  const int64_t begin = mark->time;
+  if (!RanInTrainingBefore(*timeline, *fatal, begin) && !OnlyUntrainedRan(*timeline, *fatal, begin)) return;
+  fatal->phase = PhaseKind::kForward;
+  CallForward(kNever, timeline, &*mark);
 }
 
 std::string EndedBy(const Timeline& timeline) {

@@ -19,6 +19,12 @@ void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards,
 // a new one (a copy of the best model) is not.
 void JoinEvaluations(Timeline* timeline);
 
+// What runs in evaluation mode and with gradients on is known for a training forward by the backward that uses what it
+// made, even where a model in training mode ran in between. Where the process died before that, two things tell: a training forward has called the same module from the same place before;
+// or no optimizer trains the networks that ran since, each called once or twice: a teacher's or a loss network's part
+// of a training forward. An evaluation runs the model that is trained, or runs batch after batch.
+void RelabelForwardInEvaluationMode(Timeline* timeline);
+
 // The class of the Python exception that nobody caught, with "of OutOfMemoryError" where that is behind it; "": none on
 // record. A notebook notes the last one of its cells, whatever ended it.
 std::string EndedBy(const Timeline& timeline);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "analyzer/timeline/dtype.h"
 #include "analyzer/timeline/native_names.h"
 
@@ -80,10 +81,13 @@ void AddFacts(const Tables& tables, Timeline* timeline) {
     timeline->devices.push_back(
         {static_cast<int32_t>(device.index()), device.name(), static_cast<int64_t>(device.total())});
   }
-  for (const uint64_t identity : SortedKeys(tables.modules)) {
-    const trace::Module& module = tables.modules.at(identity);
-    timeline->modules.push_back({identity, module.root(), tables.String(module.path()), tables.String(module.type())});
+  absl::flat_hash_set<uint64_t> said;
+  for (auto identity = tables.module_order.rbegin(); identity != tables.module_order.rend(); ++identity) {
+    if (!said.insert(*identity).second) continue;
+    const trace::Module& module = tables.modules.at(*identity);
+    timeline->modules.push_back({*identity, module.root(), tables.String(module.path()), tables.String(module.type())});
   }
+  std::reverse(timeline->modules.begin(), timeline->modules.end());
   for (const trace::Optimizer& optimizer : tables.optimizers) {
     timeline->optimizers.push_back(
         {optimizer.identity(), tables.String(optimizer.type()), tables.String(optimizer.options()),

@@ -421,7 +421,7 @@ struct Timeline {
   std::vector<Step> steps;
   std::vector<OutOfMemory> out_of_memory;
   std::vector<Role> roles;
-  std::vector<Module> modules;
+  std::vector<Module> modules;  // those of a model in the order in which it lists them
   std::vector<Optimizer> optimizers;
   std::vector<GpuProcess> gpu_processes;  // the last list seen, of `device`
   std::vector<HolderInfo> holders;

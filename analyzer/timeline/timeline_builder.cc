@@ -632,6 +632,7 @@ Timeline Builder::Finish() {
   const bool plain = timeline_.tensors.empty();
   const int64_t last_allocation = plain ? LastAllocationThatTells() : -1;
   MarkFatalRefusal(plain && ended_well ? kNever : std::max(LastProgressThatTells(), last_allocation), &timeline_);
+  RelabelForwardInEvaluationMode(&timeline_);
   AssignPrivatePools();
   ChooseDevice();
   NameCallers();

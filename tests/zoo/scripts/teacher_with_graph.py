@@ -2,7 +2,7 @@
 
 pattern: first_batch
 card: 1.2GiB
-cause: activations_too_large
+cause: untrained_network_keeps_graph
 fix: micro_batch | micro_batch_expandable_segments | no_grad | activation_checkpointing | dead_weight
 proof: --fixed
 """

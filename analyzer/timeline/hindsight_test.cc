@@ -54,7 +54,8 @@ class Distillation : public TraceBuilder {
     Phase(trace::Phase::BACKWARD_END);
   }
   Timeline Build() const {
-    auto reader = TraceReader::FromBytes(Finish(), "t.oomtrace");
+    const std::string file = Finish();
+    auto reader = TraceReader::FromBytes(file, "t.oomtrace");
     EXPECT_TRUE(reader.ok()) << reader.status();
     return BuildTimeline(reader->get());
   }

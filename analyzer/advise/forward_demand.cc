@@ -190,7 +190,7 @@ Demand EstimateTraining(const Facts& facts, const Batch& batch, const BatchCarri
   int64_t logits_elements = logits_seen ? Elements(t.layouts[facts.oom->layout].shape) : 0;
   int64_t live_logits = 0, made_logits = 0, live = 0, made = 0;
   int64_t untrained = 0;  // of `live`, what the graph of a network keeps that no optimizer trains
-  int64_t unscaled = 0;  // of the forward in work, what does not carry the batch
+  int64_t unscaled = 0;   // of the forward in work, what does not carry the batch
   bool loss_seen = logits.InLoss(facts.oom->stack);
   std::vector<const Tensor*> part;  // of the forward in work
   for (const Tensor& tensor : t.tensors) {

@@ -23,7 +23,9 @@ struct Demand {
   int64_t untrained = 0;
   // Of `kept`, what is kept of models that were not called yet, tensor by tensor.
   std::vector<int64_t> models_to_come;
-  int64_t to_come_of_models() const { return std::accumulate(models_to_come.begin(), models_to_come.end(), int64_t{0}); }
+  int64_t to_come_of_models() const {
+    return std::accumulate(models_to_come.begin(), models_to_come.end(), int64_t{0});
+  }
 };
 
 // Bytes that activation checkpointing around each block of a model's longest list of like blocks saves, for the batch

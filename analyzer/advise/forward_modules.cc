@@ -100,8 +100,8 @@ bool IsPool(const Module& module) {
   return absl::StrContains(module.type, "MaxPool") || absl::StrContains(module.type, "AvgPool");
 }
 
-// What leaf modules will make, in their order, by their kinds: from the size of what flows in, a layer with weights goes
-// on to that of its outputs. Strides are not known, and guessed by habit.
+// What leaf modules will make, in their order, by their kinds: from the size of what flows in, a layer with weights
+// goes on to that of its outputs. Strides are not known, and guessed by habit.
 std::vector<double> MadeBy(const Timeline& t, const Models& models, const std::vector<const Module*>& leaves,
                            uint64_t root, Flow now, double batch) {
   const std::map<std::string, Shape> weights = Weights(t, root);
@@ -195,7 +195,8 @@ ModuleList LongestList(const Timeline& timeline, const ModelInWork& model) {
   std::string list;
   int64_t index = 0;
   for (const Module& module : timeline.modules) {
-    if (IsOf(model.models, module, model.root) && BlockOf(WithoutWrappers(module.path), list, index)) lists[list].insert(index);
+    if (IsOf(model.models, module, model.root) && BlockOf(WithoutWrappers(module.path), list, index))
+      lists[list].insert(index);
   }
   ModuleList longest;
   for (const auto& [path, members] : lists) {
@@ -247,7 +248,8 @@ double RestByLeaves(const Facts& facts, const Batch& batch, const BatchCarriers&
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born > facts.moment) break;
     if (tensor.born < begin || tensor.device != t.device || !carriers.Carries(tensor) || !model.Made(tensor)) continue;
-    if (t.stacks[tensor.stack].module != 0) visit(tensor.module.str(), tensor.bytes, tensor.layout, tensor.died > facts.moment);
+    if (t.stacks[tensor.stack].module != 0)
+      visit(tensor.module.str(), tensor.bytes, tensor.layout, tensor.died > facts.moment);
   }
   const OutOfMemory& oom = *facts.oom;
   if (oom.layout != 0 && t.stacks[oom.stack].module != 0 && carriers.Carries(t.layouts[oom.layout].shape))
@@ -257,7 +259,8 @@ double RestByLeaves(const Facts& facts, const Batch& batch, const BatchCarriers&
   const double share =
       facts.oom->phase == PhaseKind::kEvaluation ? 1 : static_cast<double>(kept) / static_cast<double>(made);
   double sum = 0;
-  for (const double bytes : MadeBy(t, model.models, rest, model.root, FlowOf(last, last_shape), static_cast<double>(batch.size)))
+  for (const double bytes :
+       MadeBy(t, model.models, rest, model.root, FlowOf(last, last_shape), static_cast<double>(batch.size)))
     sum += bytes;
   return share * sum;
 }

@@ -23,7 +23,7 @@ struct OutlineChange {
   double logits = 1;
   bool step_temporaries = true;
   bool untrained_graphs = true;  // kept of the forwards of networks that no optimizer trains
-  int64_t unseen = 0;  // bytes set aside for activations where no forward was seen
+  int64_t unseen = 0;            // bytes set aside for activations where no forward was seen
   // Whether weights, state and activations of the recorded part stay as they were: then that part comes first.
   bool LeavesRecord() const {
     return weights == 1 && gradients == 1 && optimizer == 1 && kept == 1 && logits == 1 && step_temporaries &&

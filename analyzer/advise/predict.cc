@@ -129,8 +129,8 @@ Prediction Predictor::Outlined(const OutlineChange& change, bool expandable, int
   const int64_t doubt =
       seen || demand_.kept + demand_.logits == 0
           ? 0
-          : kOutlineSegment + static_cast<int64_t>(change.batch * change.kept *
-                                                   (change.untrained_graphs ? doubted : doubted_apart));
+          : kOutlineSegment +
+                static_cast<int64_t>(change.batch * change.kept * (change.untrained_graphs ? doubted : doubted_apart));
   const auto with_margin = [&](int64_t bytes) {
     return static_cast<int64_t>(static_cast<double>(bytes) * (1 + kOrderMargin)) + doubt;
   };

@@ -162,8 +162,8 @@ class Ranking {
     const Untrained untrained = FindUntrained(facts_);
     const double kept_in_vain = Share(untrained.activations, facts_.need());
     if (IsTraining(facts_.oom->phase) && !facts_.steady && kept_in_vain > 0.3)
-      Add("untrained_network_keeps_graph", "a network that no optimizer trains runs with gradients on and keeps a graph",
-          0.7 + kept_in_vain / 3);
+      Add("untrained_network_keeps_graph",
+          "a network that no optimizer trains runs with gradients on and keeps a graph", 0.7 + kept_in_vain / 3);
     if (Is("batch_outlier")) Add("batch_outlier", "one batch is larger than those before it", 0.93);
   }
 

@@ -20,9 +20,10 @@ void RelabelFunctionalForwards(const std::vector<int64_t>& functional_backwards,
 void JoinEvaluations(Timeline* timeline);
 
 // What runs in evaluation mode and with gradients on is known for a training forward by the backward that uses what it
-// made, even where a model in training mode ran in between. Where the process died before that, two things tell: a training forward has called the same module from the same place before;
-// or no optimizer trains the networks that ran since, each called once or twice: a teacher's or a loss network's part
-// of a training forward. An evaluation runs the model that is trained, or runs batch after batch.
+// made, even where a model in training mode ran in between. Where the process died before that, two things tell: a
+// training forward has called the same module from the same place before; or no optimizer trains the networks that ran
+// since, each called once or twice: a teacher's or a loss network's part of a training forward. An evaluation runs the
+// model that is trained, or runs batch after batch.
 void RelabelForwardInEvaluationMode(Timeline* timeline);
 
 // The class of the Python exception that nobody caught, with "of OutOfMemoryError" where that is behind it; "": none on

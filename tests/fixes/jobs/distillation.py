@@ -1,4 +1,4 @@
-"""A teacher that nobody trains, with gradients on, and its student: which is called first, and in which mode, differs."""
+"""A teacher that nobody trains, with gradients on, and its student: called in either order, in either mode."""
 
 import contextlib
 

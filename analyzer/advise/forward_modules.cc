@@ -282,9 +282,10 @@ std::vector<int64_t> MadeByModelsToCome(const Facts& facts, const Batch& batch, 
   const Flow last = oom.layout != 0 ? FlowOf(facts.refused, t.layouts[oom.layout].shape) : Flow();
   for (const auto& [root, other] : model.models.by_root()) {
     if ((begin > 0 && !ever.contains(root)) || IsSecondCopy(t, other)) continue;
-    if (std::any_of(counted.begin(), counted.end(), [&](const Model* known) { return Models::Share(*known, other); }))
-      continue;
-    counted.push_back(&other);
+    const Model* model_to_come = &other;
+    const auto shares = [&](const Model* known) { return Models::Share(*known, *model_to_come); };
+    if (std::any_of(counted.begin(), counted.end(), shares)) continue;
+    counted.push_back(model_to_come);
     const std::vector<const Module*> leaves = Leaves(t, model.models, root);
     const Flow flow = InputOf(t, root, leaves, batch, last);
     for (const double bytes : MadeBy(t, model.models, leaves, root, flow, static_cast<double>(batch.size))) {

@@ -203,6 +203,32 @@ Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
   return p;
 }
 
+Prediction Predictor::MovedModel(int64_t whole, double share) const {
+  std::vector<int64_t> sizes;
+  for (const uint32_t i : d_.facts.live) {
+    const Tensor& tensor = d_.facts.timeline->tensors[i];
+    if (tensor.category == Category::kParameter) sizes.push_back(tensor.bytes);
+  }
+  sizes.push_back(d_.facts.refused);
+  std::vector<StreamOp> stream;
+  int64_t made = 0;
+  for (size_t i = 0; made < whole; ++i) {
+    const int64_t bytes = std::min(sizes[i % sizes.size()], whole - made);
+    made += bytes;
+    const auto shrunk = static_cast<int64_t>(share * static_cast<double>(bytes));
+    stream.push_back({.block = static_cast<uint32_t>(i), .bytes = std::max<int64_t>(1, shrunk)});
+  }
+  AllocatorConfig config = recorded_;
+  config.capacity = kUnlimited;
+  const ReplayResult result = RunStream(stream, config, d_.facts.timeline->free_lists);
+  Prediction p;
+  p.reserved = modelled_ ? result.peak_reserved : result.peak_allocated;
+  p.allocated = result.peak_allocated;
+  p.headroom = capacity_ + modelled_idle_ - p.reserved;
+  p.fits = p.headroom >= 0;
+  return p;
+}
+
 Prediction Predictor::UpToDeathExpandable() const {
   const Timeline& t = *d_.facts.timeline;
   const std::vector<StreamOp> stream = UpToDeath(d_.facts);

@@ -51,6 +51,9 @@ class Predictor {
   Prediction Changed(const OutlineChange& change) const;
   // The evaluation that died, with batches of `size`.
   Prediction Evaluation(int64_t size) const;
+  // A model that died on its way to the card, of `whole` bytes in all, with its parameters and buffers `share` times as
+  // large; those that had not arrived are taken for like those that had.
+  Prediction MovedModel(int64_t whole, double share) const;
   // A peak of `tensors` bytes in tensors.
   Prediction Of(int64_t tensors, bool expandable) const;
   // The run as it was up to the death, what did not fit included, with expandable segments. Fits only where the

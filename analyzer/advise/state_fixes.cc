@@ -11,6 +11,7 @@ namespace {
 
 // Share of the weights that low-rank adapters come to, at most.
 constexpr double kAdapters = 0.02;
+constexpr char kShards[] = "shard_states";
 
 // Whether any parameter has 32 bits.
 bool InSinglePrecision(const Advisor& a) {
@@ -94,9 +95,10 @@ void FitParameters(Advisor& a) {
   const int64_t whole = known ? std::max(there, move.arrived) + move.left : there + a.facts().refused;
   const auto add = [&](const char* id, const std::string& title, const std::string& change, double share,
                        const std::string& price) {
-    Prediction p;
-    p.reserved = static_cast<int64_t>(share * static_cast<double>(whole));
-    p.headroom = capacity - p.reserved;
+    // Half a model has half of the tensors, one in half the precision all of them at half their size.
+    const bool halved = std::string(id) == kShards;
+    Prediction p = halved ? a.predictor().MovedModel(whole / 2, 1) : a.predictor().MovedModel(whole, share);
+    p.fits = false;  // without what runs it
     report::Fix& fix = a.Add(id, title, change, p, price);
     if (p.headroom < 0) return;
     if (known) {
@@ -104,7 +106,9 @@ void FitParameters(Advisor& a) {
       return;
     }
     fix.set_condition(absl::StrCat(
-        "if all parameters come to less than ", Bytes(static_cast<int64_t>(static_cast<double>(capacity) / share)),
+        "if all parameters come to less than ",
+        Bytes(static_cast<int64_t>(static_cast<double>(capacity) / share * static_cast<double>(p.allocated) /
+                                   static_cast<double>(std::max<int64_t>(1, p.reserved)))),
         " as they are now (", Bytes(there), " of them were on the card), and what runs the model fits beside them"));
   };
   const bool single = InSinglePrecision(a);
@@ -115,7 +119,7 @@ void FitParameters(Advisor& a) {
   add("quantized_weights", "Keep the weights in 8 bits",
       "load the model quantized (bitsandbytes' load_in_8bit, torchao's int8_weight_only)", single ? 0.27 : 0.53,
       "a dependency; slightly different results; for running the model, not for training all of it");
-  add("shard_states", "Spread the model over two cards like this one",
+  add(kShards, "Spread the model over two cards like this one",
       "accelerate's device_map=\"auto\" or tensor parallelism to run it; FSDP (fully_shard) to train it", 0.5,
       "a second card, and traffic between them");
   Prediction p;

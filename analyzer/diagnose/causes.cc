@@ -1,6 +1,7 @@
 #include "analyzer/diagnose/causes.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "analyzer/diagnose/batch.h"
@@ -154,7 +155,9 @@ class Ranking {
   }
 
   void AddActivations() {
-    const int64_t bytes = Of(Category::kActivation) + Of(Category::kTemporary);
+    const int64_t bytes = facts_.oom->phase == PhaseKind::kEvaluation
+                              ? OfOneEvaluationBatch()
+                              : Of(Category::kActivation) + Of(Category::kTemporary);
     const double share = Share(bytes, facts_.need());
     const bool steady_need = Is("first_batch") || Is("at_start") || Is("eval_spike");
     if (share > 0.3)
@@ -165,6 +168,19 @@ class Ranking {
       Add("untrained_network_keeps_graph",
           "a network that no optimizer trains runs with gradients on and keeps a graph", 0.7 + kept_in_vain / 3);
     if (Is("batch_outlier")) Add("batch_outlier", "one batch is larger than those before it", 0.93);
+  }
+
+  // An evaluation may keep the graphs of many batches: of what a statement made, the last is the batch's in work.
+  int64_t OfOneEvaluationBatch() const {
+    std::map<std::pair<uint32_t, uint32_t>, int64_t> newest;  // by stack and layout
+    for (const uint32_t i : facts_.live) {
+      const Tensor& tensor = t_.tensors[i];
+      if (tensor.category != Category::kActivation && tensor.category != Category::kTemporary) continue;
+      if (!leaked_.contains(i)) newest[{tensor.stack, tensor.layout}] = tensor.bytes;
+    }
+    int64_t bytes = 0;
+    for (const auto& [statement, last] : newest) bytes += last;
+    return bytes;
   }
 
   void AddEvaluation() {

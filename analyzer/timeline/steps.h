@@ -17,6 +17,10 @@ namespace oomtrace {
 
 class StepLedger {
  public:
+  // The program has an optimizer, which may not have stepped yet: backward passes until then are micro-batches of its
+  // first step, and no steps themselves.
+  void ExpectOptimizer() { any_optimizer_ = true; }
+
   // The memory of `device` in tensors, after each change.
   void OnMemory(int32_t device, int64_t bytes);
 

@@ -74,6 +74,7 @@ class Builder : public EventSink {
         machine_(timeline_.modules),
         keeps_graph_(GraphKeepingStacks(timeline_)),
         gpu_(tables) {
+    if (!tables.optimizers.empty()) steps_.ExpectOptimizer();
     constexpr uint32_t kForward = UINT32_MAX;
     for (uint32_t stack = 0; stack < timeline_.stacks.size(); ++stack)
       calls_engine_.push_back(PlaceOf(timeline_, stack, kForward) == kForward);

@@ -161,6 +161,7 @@ void AddFit(CLI::App& app, Invocation& invocation) {
       ->type_name("N")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
+  command->add_flag("!--no-fork", options->request.fork, "Start each trial as a process of its own");
   AddOutputOptions(*command, options->output);
   command->allow_extras();
   command->footer(kFooter);

@@ -17,8 +17,8 @@
 #include "analyzer/diagnose/words.h"
 #include "analyzer/read/crc32c.h"
 #include "cli/invocation.h"
-#include "cli/simulated_run.h"
 #include "cli/trace_files.h"
+#include "cli/trial_runner.h"
 
 namespace oomtrace {
 namespace {
@@ -76,7 +76,10 @@ Question QuestionOf(const FitRequest& request, const FitReport& report) {
 class Search {
  public:
   Search(const FitRequest& request, FitReport& report, FitResults& results, fs::path folder, int& interrupted)
-      : request_(request), report_(report), results_(results), folder_(std::move(folder)), interrupted_(interrupted) {}
+      : request_(request),
+        report_(report),
+        results_(results),
+        runner_(report.goal, std::move(folder), request.fork, interrupted) {}
 
   absl::Status Row(const std::string& gpu, const Values& fixed) {
     report_.rows.push_back({gpu, fixed, {}, false});
@@ -113,11 +116,9 @@ class Search {
     if (!command.ok()) return command.status();
     GpuRequest gpu = request_.others;
     gpu.gpu = row.gpu;
-    absl::StatusOr<RecordedRun> run = SimulatedRun(gpu, /*record=*/true);
-    if (!run.ok()) return run.status();
     if (Terminal()) std::fprintf(stderr, "oomtrace: %s …", key.c_str());
     const auto began = steady_clock::now();
-    absl::StatusOr<Trial> trial = RunTrial(*command, *std::move(run), report_.goal, folder_, keeper_, interrupted_);
+    absl::StatusOr<Trial> trial = runner_.Run(*command, gpu);
     if (Terminal()) std::fputs("\r", stderr);
     if (!trial.ok()) {
       return absl::Status(trial.status().code(),
@@ -157,9 +158,7 @@ class Search {
   const FitRequest& request_;
   FitReport& report_;
   FitResults& results_;
-  fs::path folder_;
-  int& interrupted_;
-  ProcessKeeper keeper_;
+  TrialRunner runner_;
 };
 
 }  // namespace

@@ -16,6 +16,7 @@ struct FitRequest {
   GpuRequest others;              // all but the card
   std::vector<Variation> lists;   // the variables that are not searched
   std::string results;            // file, "": none
+  bool fork = true;               // from one warm interpreter, where that gives the same
 };
 
 // Runs them and fills report.rows; the rest of `report` says what is asked. Tells on stderr of each trial. An error

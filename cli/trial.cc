@@ -31,12 +31,26 @@ struct Ended {
   int status = 0;  // of waitpid()
 };
 
-Ended Watch(pid_t child, const TrialGoal& goal, const fs::path& folder, ProcessKeeper& keeper, int& interrupted) {
+std::optional<int> StatusOf(pid_t child, WarmInterpreter* warm) {
+  return warm == nullptr ? EndedWith(child) : warm->EndedWith();
+}
+
+// Ends the child, which has not ended by itself; the status of waitpid().
+int EndChild(pid_t child, WarmInterpreter* warm, ProcessKeeper& keeper) {
+  for (;;) {
+    kill(-child, SIGKILL);
+    if (const std::optional<int> status = StatusOf(child, warm)) return *status;
+    keeper.Sleep(kShortestRest);
+  }
+}
+
+Ended Watch(pid_t child, const TrialGoal& goal, const fs::path& folder, WarmInterpreter* warm, ProcessKeeper& keeper,
+            int& interrupted) {
   const auto limit = steady_clock::now() + std::chrono::seconds(goal.limit_s);
   TrialWatch watch(folder);
   Ended ended;
   for (;;) {
-    if (const std::optional<int> status = EndedWith(child)) return {End::kItself, *status};
+    if (const std::optional<int> status = StatusOf(child, warm)) return {End::kItself, *status};
     const auto began = steady_clock::now();
     if (watch.Reached(goal)) ended.how = End::kGoal;
     if (ended.how == End::kItself && began >= limit) ended.how = End::kLimit;
@@ -47,9 +61,7 @@ Ended Watch(pid_t child, const TrialGoal& goal, const fs::path& folder, ProcessK
     ended.how = End::kInterrupted;
     break;
   }
-  kill(-child, SIGKILL);
-  while (waitpid(child, &ended.status, 0) < 0 && errno == EINTR) {
-  }
+  ended.status = EndChild(child, warm, keeper);
   return ended;
 }
 
@@ -103,17 +115,19 @@ Trial Judged(const report::Report& report, const Ended& ended, const TrialGoal& 
 
 }  // namespace
 
-absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, RecordedRun run, const TrialGoal& goal,
-                               const fs::path& folder, ProcessKeeper& keeper, int& interrupted) {
+fs::path TraceIn(const fs::path& folder) { return folder / "trial.oomtrace"; }
+
+absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, const RecordedRun& run, const TrialGoal& goal,
+                               const fs::path& folder, WarmInterpreter* warm, ProcessKeeper& keeper, int& interrupted) {
   const TrialFiles files = {folder / "stdout", folder / "stderr"};
   std::error_code ignored;
   for (const fs::directory_entry& old : fs::directory_iterator(folder, ignored)) fs::remove(old.path(), ignored);
-  Equip(run, folder / "trial.oomtrace");
-  const absl::StatusOr<pid_t> child = StartTrial(command, run.environment, files, keeper);
+  const absl::StatusOr<pid_t> child =
+      warm == nullptr ? StartTrial(command, run.environment, files, keeper) : warm->Fork(command, files);
   if (!child.ok()) return child.status();
-  const Ended ended = Watch(*child, goal, folder, keeper, interrupted);
+  const Ended ended = Watch(*child, goal, folder, warm, keeper, interrupted);
   kill(-*child, SIGKILL);
-  keeper.EndOrphans(0);
+  keeper.EndOrphans();
   if (ended.how == End::kInterrupted) return absl::CancelledError("interrupted");
 
   const std::optional<RankReport> rank = DecidingReport(TracesIn(folder));

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "cli/recorded_run.h"
 #include "cli/trial_process.h"
+#include "cli/warm_interpreter.h"
 
 namespace oomtrace {
 
@@ -33,14 +34,19 @@ struct TrialGoal {
   int64_t limit_s = 0;      // seconds that it may take
 };
 
-// Runs the command until the goal is reached in every rank, it ends, or it runs out of memory; then ends it with all
-// that it started. Traces and output go to `folder`, which is emptied first. Errors, none of which says anything about
-// memory:
+// Runs the command, in a process of its own or, where `warm` is given, forked from that, until the goal is reached in
+// every rank, it ends, or it runs out of memory; then ends it with all that it started. Traces and output go to
+// `folder`, which is emptied first. Errors, none of which says anything about memory:
 // - FailedPrecondition: it ended badly in another way, or touched no CUDA memory; with the last lines that it printed.
 // - DeadlineExceeded: the limit came before the goal.
 // - Cancelled: this process was asked to stop, by the signal in `interrupted`.
-// - those of StartTrial.
-absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, RecordedRun run, const TrialGoal& goal,
-                               const std::filesystem::path& folder, ProcessKeeper& keeper, int& interrupted);
+// - those of StartTrial and WarmInterpreter::Fork.
+// `run` is equipped for TraceIn(folder).
+absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, const RecordedRun& run, const TrialGoal& goal,
+                               const std::filesystem::path& folder, WarmInterpreter* warm, ProcessKeeper& keeper,
+                               int& interrupted);
+
+// Where the first process of a trial leaves its trace.
+std::filesystem::path TraceIn(const std::filesystem::path& folder);
 
 }  // namespace oomtrace

@@ -36,11 +36,6 @@ std::vector<pid_t> Children() {
   return children;
 }
 
-void Redirect(const char* path, int flags, int descriptor) {
-  const int file = open(path, flags | O_CLOEXEC, 0600);
-  dup2(file, descriptor);
-}
-
 }  // namespace
 
 ProcessKeeper::ProcessKeeper() {
@@ -66,10 +61,10 @@ int ProcessKeeper::Sleep(std::chrono::nanoseconds time) {
   return signal > 0 && signal != SIGCHLD ? signal : 0;
 }
 
-void ProcessKeeper::EndOrphans(pid_t spared) {
+void ProcessKeeper::EndOrphans() {
   // Each that ends may hand its own children to us.
   for (std::vector<pid_t> found = Children(); !found.empty(); found = Children()) {
-    std::erase(found, spared);
+    std::erase(found, spared_);
     if (found.empty()) return;
     for (const pid_t child : found) {
       kill(child, SIGKILL);
@@ -79,8 +74,8 @@ void ProcessKeeper::EndOrphans(pid_t spared) {
   }
 }
 
-absl::StatusOr<pid_t> StartTrial(const std::vector<std::string>& command, const Environment& environment,
-                                 const TrialFiles& files, const ProcessKeeper& keeper) {
+absl::StatusOr<pid_t> StartProcess(const std::vector<std::string>& command, const Environment& environment,
+                                   const ProcessStreams& streams, const ProcessKeeper& keeper) {
   const std::string file = ResolveCommand(command.front(), environment);
   if (file.empty()) return absl::NotFoundError(absl::StrCat("command not found: ", command.front()));
   if (access(file.c_str(), X_OK) != 0)
@@ -97,14 +92,24 @@ absl::StatusOr<pid_t> StartTrial(const std::vector<std::string>& command, const 
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
-  Redirect("/dev/null", O_RDONLY, STDIN_FILENO);
-  Redirect(files.standard_output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO);
-  Redirect(files.errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
+  dup2(streams.input, STDIN_FILENO);
+  dup2(streams.output, STDOUT_FILENO);
+  dup2(open(streams.errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), STDERR_FILENO);
   sigprocmask(SIG_SETMASK, &keeper.mask_before(), nullptr);
   execve(file.c_str(), arguments.data(), variables.data());
   const char* why = std::strerror(errno);
   [[maybe_unused]] const ssize_t told = write(STDERR_FILENO, why, std::strlen(why));
   _exit(127);
+}
+
+absl::StatusOr<pid_t> StartTrial(const std::vector<std::string>& command, const Environment& environment,
+                                 const TrialFiles& files, const ProcessKeeper& keeper) {
+  const int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const int output = open(files.standard_output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  absl::StatusOr<pid_t> child = StartProcess(command, environment, {input, output, files.errors}, keeper);
+  close(input);
+  close(output);
+  return child;
 }
 
 std::optional<int> EndedWith(pid_t child) {

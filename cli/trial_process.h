@@ -28,8 +28,10 @@ class ProcessKeeper {
   // Sleeps so long, less where a child ends or such a signal comes. The signal, 0: none.
   int Sleep(std::chrono::nanoseconds time);
 
-  // Ends every descendant that is a child of ours by now, except `spared` (0: none) and its descendants.
-  void EndOrphans(pid_t spared);
+  // A child that EndOrphans leaves alone, with its own; 0: none.
+  void Spare(pid_t child) { spared_ = child; }
+  // Ends every child of ours, and what becomes one by that.
+  void EndOrphans();
 
   // What the signals were before: for the children.
   const sigset_t& mask_before() const { return before_; }
@@ -38,15 +40,27 @@ class ProcessKeeper {
   sigset_t waited_;
   sigset_t before_;
   int was_subreaper_ = 0;
+  pid_t spared_ = 0;
 };
+
+// What a process is started with: two open files, and the path of a new one.
+struct ProcessStreams {
+  int input = -1;
+  int output = -1;
+  std::filesystem::path errors;
+};
+
+// Starts it as the leader of a process group of its own; it dies with us. NotFound and PermissionDenied as Launch() has
+// them.
+absl::StatusOr<pid_t> StartProcess(const std::vector<std::string>& command, const Environment& environment,
+                                   const ProcessStreams& streams, const ProcessKeeper& keeper);
 
 struct TrialFiles {
   std::filesystem::path standard_output;
   std::filesystem::path errors;
 };
 
-// Starts it as the leader of a process group of its own, with nothing to read; it dies with us. NotFound and
-// PermissionDenied as Launch() has them.
+// The same, with nothing to read.
 absl::StatusOr<pid_t> StartTrial(const std::vector<std::string>& command, const Environment& environment,
                                  const TrialFiles& files, const ProcessKeeper& keeper);
 

@@ -13,6 +13,8 @@ BLOCKS = SCRIPTS / "fit" / "blocks.py"
 TRAIN = SCRIPTS / "fit" / "train.py"
 # 1 GiB less the context (0.22 GiB): 12 blocks of 64 MiB.
 CARD, LARGEST = "1GiB", 12
+# The largest batch of train.py on such a card is 13.
+TRAIN_PLACES = ("--batch={n}", "--accumulation={64//n}")
 
 
 def fit(*words, script=BLOCKS, gpu=CARD, cwd=None, places=("--size={n}",)):
@@ -84,7 +86,8 @@ def test_results_are_gone_on_from(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps(kept))
     second = fit(*command, cwd=tmp_path)
     assert second.answer == first.answer
-    new = [line for line in second.stderr.splitlines() if "known from r.json" not in line]
+    trials = [line for line in second.stderr.splitlines() if line.startswith("oomtrace: 1GiB n=")]
+    new = [line for line in trials if "known from r.json" not in line]
     assert len(new) == 1 and dropped[0] in new[0]
     # Another command, other steps, something that is no such file.
     other = fit(*command, cwd=tmp_path, places=("--size={n}", "--width=2"))
@@ -126,14 +129,30 @@ def test_what_a_trial_started_ends_with_it():
     assert not subprocess.run(["pgrep", "-f", f"{BLOCKS} --size=. --do=orphan"], capture_output=True).stdout
 
 
-def test_training_is_stopped_after_its_steps():
-    places = ("--batch={n}", "--accumulation={14//n}")
-    job = fit("--vary", "n=13..14", "--format", "json", script=TRAIN, places=places)
-    (row,) = job.answer["rows"]
+def judged(job):
+    """What must not depend on how a trial was started: a run is stopped some steps later than asked."""
     assert job.status == 0, job.stderr
+    (row,) = job.answer["rows"]
+    for trial in (*row["tried"].values(), row["at_largest"], row["at_next"]):
+        if trial and trial["fits"]:
+            assert trial.pop("steps") >= 3 and trial.pop("ended").startswith("stopped after")
+    return row
+
+
+def test_training_is_stopped_after_its_steps():
+    job = fit("--vary", "n=13..14", "--format", "json", script=TRAIN, places=TRAIN_PLACES)
+    assert "a process of its own" not in job.stderr
+    row = judged(job)
     assert row["largest"] == 13 and row["at_next"]["summary"].startswith("Out of memory in")
-    assert row["at_largest"]["steps"] >= 3 and "stopped after" in row["at_largest"]["ended"]
     assert row["at_largest"]["total"] == 1 << 30 and row["at_largest"]["left"] < 128 << 20
+
+
+def test_a_script_that_sets_the_environment_is_not_forked(tmp_path):
+    script = tmp_path / "sets.py"
+    script.write_text("import os\nos.environ['A'] = '1'\nimport torch\n" + BLOCKS.read_text())
+    job = fit("--vary", "n=1..1", script=script)
+    assert job.status == 0
+    assert f"each trial is a process of its own: {script}:2 sets a variable of the environment" in job.stderr
 
 
 @pytest.mark.slow
@@ -142,3 +161,23 @@ def test_until_an_evaluation():
     job = fit("--vary", "n=1..64", "--until", "eval", "--format", "json", script=TRAIN, places=places)
     (row,) = job.answer["rows"]
     assert "evaluation" in row["at_next"]["summary"] and "and an evaluation" in row["at_largest"]["ended"]
+
+
+@pytest.mark.slow
+def test_where_a_fork_does_not_give_the_same_nothing_is_forked():
+    job = fit("--vary", "n=1..2", "--format", "json", script=SCRIPTS / "fit" / "notices.py", places=("{n}",))
+    (row,) = job.answer["rows"]
+    assert "each trial is a process of its own: the first one went another way there: tensors 128.00 MiB" in job.stderr
+    assert {trial["peak"] for trial in row["tried"].values()} == {128 << 20}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script, gpu, places",
+    [(TRAIN, "1GiB", TRAIN_PLACES), (SCRIPTS / "fit" / "transformer.py", "2GiB", ("--batch={n}",))],
+)
+def test_a_fork_gives_the_same(script, gpu, places):
+    command = ("--vary", "n=1..64", "--format", "json")
+    forked, alone = (fit(*command, *way, gpu=gpu, script=script, places=places) for way in ([], ["--no-fork"]))
+    assert "a process of its own" not in forked.stderr
+    assert judged(forked) == judged(alone)

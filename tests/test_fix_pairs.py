@@ -83,6 +83,45 @@ def test_a_model_that_is_only_run_is_not_told_what_training_would_need(dryrun, a
     assert {"quantized_weights", "shard_states"} <= {fix["id"] for fix in report["fixes"]}
 
 
+HALF = """
+import sys
+import torch
+model = torch.nn.Sequential(*[torch.nn.Linear(2048, 2048) for _ in range(16)])
+if "--bf16" in sys.argv:
+    model.to(torch.bfloat16)
+model.to("cuda")
+"""
+
+
+def test_half_precision_is_counted_in_whole_segments(bench, tmp_path):
+    # Matrices of 16 MiB have segments of their own; those of 8 MiB share segments of 20, two and two.
+    script = tmp_path / "half.py"
+    script.write_text(HALF)
+    report, died = bench.run(script, [], 64 * MIB + 200 * MIB)
+    half, fails = bench.run(script, ["--bf16"], 64 * MIB + 200 * MIB)
+    assert died and not fails
+    fix = next(fix for fix in report["fixes"] if fix["id"] == "bf16_states")
+    assert abs(fix["predicted_peak"] - half["peak"]["reserved"]) <= 2 * MIB, fix
+
+
+GRAPHS = """
+import torch
+net = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 500)).cuda().eval()
+kept = []
+while True:
+    kept.append(net(torch.randn(1024, 256, device="cuda")))
+"""
+
+
+def test_graphs_of_many_batches_are_not_the_activations_of_one(bench, tmp_path):
+    script = tmp_path / "graphs.py"
+    script.write_text(GRAPHS)
+    report, _ = bench.run(script, [], 400 * MIB)
+    causes = [cause["id"] for cause in report["causes"]]
+    assert causes[0] == "evaluation_without_no_grad"
+    assert "activations_too_large" not in causes
+
+
 @pytest.mark.slow
 def test_all_pairs(bench):
     pairs = [pair for job, arguments in CORPUS for pair in bench.pairs(job, arguments)]

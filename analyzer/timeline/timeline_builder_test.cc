@@ -101,6 +101,19 @@ TEST(TimelineBuilderTest, AStepRunsThroughItsPhases) {
   EXPECT_EQ(timeline.first_training_forward, timeline.tensors[1].born);
 }
 
+TEST(TimelineBuilderTest, BackwardPassesBeforeTheFirstStepOfAKnownOptimizerAreNoSteps) {
+  for (const bool known : {false, true}) {
+    Loop loop;
+    if (known) loop.TraceBuilder::Optimizer(kAdam, "Adam", kMiB, kMiB / 4);
+    loop.Backward(loop.Forward());
+    loop.Forward();
+    loop.Refuse(true);
+    const Timeline timeline = Build(loop);
+    EXPECT_THAT(timeline.steps, SizeIs(known ? 0 : 1));
+    EXPECT_EQ(timeline.out_of_memory.back().micro_batch, known ? 1 : 0);
+  }
+}
+
 TEST(TimelineBuilderTest, MicroBatchesCountBackwards) {
   Loop loop;
   for (int step = 0; step < 2; ++step) {

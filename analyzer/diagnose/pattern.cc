@@ -109,6 +109,19 @@ std::string Where(const OutOfMemory& oom) {
   return absl::StrCat(phase, " of micro-batch ", oom.micro_batch + 1, " of the first step");
 }
 
+// How far the first whole iteration had come.
+std::string FirstBatch(const Facts& facts, const OutOfMemory& oom) {
+  if (facts.steps == 0) return absl::StrCat("No ", facts.step_noun, " had completed: it died in the ", Where(oom), ".");
+  const Timeline& t = *facts.timeline;
+  const bool stepped =
+      std::any_of(t.steps.begin(), t.steps.end(), [](const Step& step) { return step.optimizer != 0; });
+  if (!stepped && t.lost_steps == 0)
+    return absl::StrCat("It died after ", Count(facts.steps, facts.step_noun), ", before any optimizer had stepped.");
+  return absl::StrCat("It died in iteration ", facts.steps + 1,
+                      ", the first that runs with the optimizer's state in memory: no whole iteration had completed "
+                      "since then.");
+}
+
 void AddKept(const Facts& facts, const KeptOutputs& kept, Pattern& p) {
   if (!kept.found) return;
   const Timeline& t = *facts.timeline;
@@ -141,11 +154,7 @@ Pattern EarlyDeath(const Facts& facts, const KeptOutputs& kept) {
   } else {
     p.name = "first_batch";
     p.confidence = 0.95;
-    p.evidence.push_back(facts.steps == 0
-                             ? absl::StrCat("No ", facts.step_noun, " had completed: it died in the ", Where(oom), ".")
-                             : absl::StrCat("It died in iteration ", facts.steps + 1,
-                                            ", the first that runs with the optimizer's state in memory: no whole "
-                                            "iteration had completed since then."));
+    p.evidence.push_back(FirstBatch(facts, oom));
   }
   AddKept(facts, kept, p);
   AddMove(oom, p);

@@ -63,6 +63,19 @@ TEST(Pattern, SecondIterationIsFirstBatchWithFragmentationAsCause) {
   EXPECT_TRUE(HasCause(d.report, "fragmentation"));
 }
 
+// With accumulation the first step has several backward passes.
+TEST(Pattern, WithoutAnyOptimizerStepNoStateIsSaidToLive) {
+  TrainingRun run;
+  run.Iteration();
+  run.Forward(16, 0.5);
+  run.Die("model.py", 120, {16, 1024, 768}, 12 * kGiB);
+  Timeline timeline = run.timeline();
+  for (Step& step : timeline.steps) step.optimizer = 0;
+  const Diagnosis d = Diagnose(timeline);
+  ASSERT_EQ(d.report.pattern(), "first_batch");
+  EXPECT_EQ(d.report.evidence(0), "It died after 1 backward pass, before any optimizer had stepped.");
+}
+
 TEST(Pattern, ThirdIterationWithEnoughUnallocatedIsFragmentation) {
   TrainingRun run;
   run.Iteration();

@@ -73,6 +73,15 @@ absl::Status CheckFlags(const Options& options, const plan::Model& model) {
   return absl::OkStatus();
 }
 
+// Sequences a step where no flag says it; 0: not known. nanochat keeps the tokens of a step, whatever the micro-batch.
+int64_t EffectiveBatch(const Options& options, const plan::Configuration& configuration,
+                       const plan::Training& training) {
+  if (configuration.model.family == plan::Family::kNanochat && !options.accumulation)
+    return *configuration.batch * *configuration.accumulation * *configuration.sequence /
+           std::max<int64_t>(1, training.sequence);
+  return configuration.accumulation || options.accumulation ? training.batch * training.accumulation : 0;
+}
+
 // The flags over the configuration.
 absl::StatusOr<plan::Question> Ask(const Options& options) {
   absl::StatusOr<plan::Configuration> configuration = Configure(options);
@@ -113,8 +122,7 @@ absl::StatusOr<plan::Question> Ask(const Options& options) {
     if (!optimizer.ok()) return optimizer.status();
     training.optimizer = *optimizer;
   }
-  question.effective_batch = options.effective.value_or(
-      configuration->accumulation || options.accumulation ? training.batch * training.accumulation : 0);
+  question.effective_batch = options.effective.value_or(EffectiveBatch(options, *configuration, training));
   if (options.effective && *options.effective < 1)
     return absl::InvalidArgumentError("--effective-batch: expected 1 or more");
   for (absl::string_view part : absl::StrSplit(options.batches, ',', absl::SkipEmpty())) {

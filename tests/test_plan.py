@@ -132,6 +132,16 @@ def test_nanochat_depth_gives_the_parameters_of_its_script():
     assert json.loads(done.stdout)["parameters"] == 73531538
 
 
+def test_nanochat_keeps_the_tokens_of_a_step():
+    def sequences(*flags):
+        done = plan("--nanochat-depth", "4", "--gpu", "h100", "--format", "json", *flags)
+        return json.loads(done.stdout)["effective_batch"]
+
+    assert sequences() == sequences("--batch-size", "8") == 256
+    assert sequences("--seq", "1024") == 512
+    assert sequences("--batch-size", "8", "--accumulation", "2") == 16
+
+
 @pytest.mark.slow
 def test_transformers_configurations():
     points = [

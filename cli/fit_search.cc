@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "analyzer/diagnose/words.h"
 #include "analyzer/read/crc32c.h"
 #include "cli/invocation.h"
@@ -56,6 +57,17 @@ std::string Fingerprint(const std::vector<std::string>& command) {
   return prints;
 }
 
+// Variables that decide what is allocated, as far as their names tell.
+std::string Settings() {
+  std::vector<std::string> settings;
+  for (const std::string& line : Environment::Inherited().Lines()) {
+    for (const char* prefix : {"PYTORCH_", "TORCH", "CUDA_", "CUBLAS", "OOMTRACE_SIM_"}) {
+      if (line.starts_with(prefix)) settings.push_back(line);
+    }
+  }
+  return absl::StrJoin(settings, " ");
+}
+
 Question QuestionOf(const FitRequest& request, const FitReport& report) {
   std::error_code ignored;
   Question question = {{"the command", ShellQuoted(report.command)},
@@ -66,10 +78,8 @@ Question QuestionOf(const FitRequest& request, const FitReport& report) {
                        {"--other", request.others.other},
                        {"--context", request.others.context},
                        {"--gpus", absl::StrCat(request.others.gpus)},
+                       {"the environment", Settings()},
                        {"the version of oomtrace", OOMTRACE_VERSION}};
-  const Environment environment = Environment::Inherited();
-  for (const char* name : {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_NO_CUDA_MEMORY_CACHING"})
-    question.emplace_back(name, environment.Get(name));
   return question;
 }
 
@@ -116,10 +126,9 @@ class Search {
     if (!command.ok()) return command.status();
     GpuRequest gpu = request_.others;
     gpu.gpu = row.gpu;
-    if (Terminal()) std::fprintf(stderr, "oomtrace: %s …", key.c_str());
+    if (Terminal()) std::fprintf(stderr, "oomtrace: %s …\r", key.c_str());
     const auto began = steady_clock::now();
     absl::StatusOr<Trial> trial = runner_.Run(*command, gpu);
-    if (Terminal()) std::fputs("\r", stderr);
     if (!trial.ok()) {
       return absl::Status(trial.status().code(),
                           absl::StrCat("at ", key, ": ", ShellQuoted(*command), ": ", trial.status().message()));

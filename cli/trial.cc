@@ -24,6 +24,9 @@ using std::chrono::steady_clock;
 constexpr int kRestAfterLook = 3;
 constexpr auto kShortestRest = std::chrono::milliseconds(20);
 
+// The report's noun where optimizers step.
+constexpr char kStep[] = "optimizer step";
+
 enum class End { kItself, kGoal, kLimit, kInterrupted };
 
 struct Ended {
@@ -87,8 +90,8 @@ std::string Remark(const report::Report& report, const TrialGoal& goal, bool eva
                         Count(report.steps_completed() + report.leak().steps_to_oom(), "step"), " or so");
   }
   if (report.step_noun().empty()) return "";
-  if (report.steps_completed() == 0)
-    return "it ended before its first optimizer step: what training needs from then on was not seen";
+  if (report.steps_completed() == 0 || report.step_noun() != kStep)
+    return "no optimizer stepped in it: what training needs from its first step on was not seen";
   if (goal.evaluation && !evaluated) return "no evaluation was seen after the first optimizer step";
   if (report.steps_completed() == 1 && goal.steps > 1)
     return "it ended before a second step: what one needs beside optimizer states was not seen";
@@ -135,9 +138,11 @@ absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, const Re
   const bool died = report != nullptr && report->out_of_memory().happened();
   if (ended.how == End::kLimit && !died) {
     return absl::DeadlineExceededError(
-        absl::StrCat("it was still running at the time limit of ", goal.limit_s, " s, ",
+        absl::StrCat("it was still running at the time limit of ", goal.limit_s, " s",
                      report != nullptr ? Steps(*report) : "without having touched CUDA memory",
-                     ": not known whether it fits; ", "--limit SECONDS gives it more, --steps asks for less"));
+                     report != nullptr && report->step_noun() != kStep ? " and no optimizer step" : "",
+                     ": not known whether it fits; ",
+                     "--limit SECONDS gives it more, and one without an optimizer must end by itself"));
   }
   const bool well = ended.how == End::kGoal || (WIFEXITED(ended.status) && WEXITSTATUS(ended.status) == 0);
   if (!died && !well) {

@@ -29,7 +29,7 @@ struct Trial {
 
 // How much of a run is enough.
 struct TrialGoal {
-  int64_t steps = 0;        // completed optimizer steps (backward passes where no optimizer steps)
+  int64_t steps = 0;        // completed steps of an optimizer
   bool evaluation = false;  // and one evaluation that ended after the first of them
   int64_t limit_s = 0;      // seconds that it may take
 };

@@ -16,6 +16,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Those of an optimizer. Until the first of them each backward pass looks like a step of a hand-written update, and
+// with gradient accumulation there may be hundreds.
+int64_t OptimizerSteps(const std::vector<Step>& steps) {
+  return std::count_if(steps.begin(), steps.end(), [](const Step& step) { return step.optimizer != 0; });
+}
+
+// With those that are in summaries only.
+int64_t AllSteps(const Timeline& timeline) {
+  const int64_t known = OptimizerSteps(timeline.steps);
+  return known == 0 ? 0 : known + timeline.lost_steps;
+}
+
 // Counts steps alone, as the timeline does, but without the rest of it, which costs more than a small step.
 class StepCount : public EventSink {
  public:
@@ -30,7 +42,7 @@ class StepCount : public EventSink {
   }
   void OnFoldedSteps(const FoldedStepsEvent& event) override { folded_ = true; }
 
-  int64_t steps() const { return static_cast<int64_t>(ledger_.Steps(0).size()); }
+  int64_t steps() const { return OptimizerSteps(ledger_.Steps(0)); }
   // Earlier steps are in summaries: only the timeline knows how many.
   bool folded() const { return folded_; }
 
@@ -54,7 +66,7 @@ std::optional<HowFar> ProgressOf(const fs::path& trace) {
   HowFar progress{count.steps(), 1};
   if (count.folded()) {
     const Timeline timeline = BuildTimeline(reader->get());
-    progress.steps = static_cast<int64_t>(timeline.steps.size()) + timeline.lost_steps;
+    progress.steps = AllSteps(timeline);
   }
   for (const std::string& variable : (*reader)->tables().process.environment()) {
     int64_t ranks = 0;
@@ -66,7 +78,7 @@ std::optional<HowFar> ProgressOf(const fs::path& trace) {
 // Whether an evaluation has ended after the first step.
 bool EvaluatedIn(const fs::path& trace) {
   const absl::StatusOr<Timeline> timeline = ReadTimeline(trace.string());
-  if (!timeline.ok() || timeline->steps.size() + static_cast<size_t>(timeline->lost_steps) == 0) return false;
+  if (!timeline.ok() || AllSteps(*timeline) == 0) return false;
   const int64_t first = timeline->lost_steps > 0 ? 0 : timeline->steps.front().end;
   bool evaluating = false;
   for (const PhaseMark& mark : timeline->phases) {

@@ -135,7 +135,8 @@ def judged(job):
     (row,) = job.answer["rows"]
     for trial in (*row["tried"].values(), row["at_largest"], row["at_next"]):
         if trial and trial["fits"]:
-            assert trial.pop("steps") >= 3 and trial.pop("ended").startswith("stopped after")
+            assert trial.pop("steps") >= 3 and trial["step_noun"] == "optimizer step"
+            assert trial.pop("ended").startswith("stopped after")
     return row
 
 

@@ -65,6 +65,10 @@ absl::Status Missing(const std::string& what, const std::string& advice) {
 
 }  // namespace
 
+int64_t OptimizerSteps(const report::Report& report, int64_t steps) {
+  return report.step_noun() == "backward pass" ? 0 : steps;
+}
+
 int CardsOf(const RankReport& process) {
   const int64_t cards = std::max({int64_t{1}, process.report.device().index() + 1, Number(process, "LOCAL_WORLD_SIZE"),
                                   Number(process, "OOMTRACE_SIM_DEVICES")});

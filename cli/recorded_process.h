@@ -22,6 +22,10 @@ absl::StatusOr<RecordedProcess> ReadProcess(const std::string& path);
 // the command line, the folder, the program, the script, or the launcher of the other ranks.
 absl::StatusOr<std::vector<std::string>> RecordedCommand(const RankReport& process);
 
+// `steps` of the report as optimizer steps: where none was made a report counts backward passes, and several of them
+// make a step.
+int64_t OptimizerSteps(const report::Report& report, int64_t steps);
+
 // Cards that the job saw on its machine, as far as the trace tells: at least one.
 int CardsOf(const RankReport& process);
 

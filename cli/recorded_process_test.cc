@@ -45,6 +45,14 @@ TEST(RecordedCommand, OneRankIsNotRunAlone) {
   EXPECT_THAT(Problem(process), HasSubstr("torchrun --nproc-per-node=4 train.py --lr 1"));
 }
 
+TEST(OptimizerSteps, BackwardPassesAreNone) {
+  report::Report report;
+  report.set_step_noun("backward pass");
+  EXPECT_EQ(OptimizerSteps(report, 31), 0);
+  report.set_step_noun("optimizer step");
+  EXPECT_EQ(OptimizerSteps(report, 31), 31);
+}
+
 TEST(CardsOf, AsManyAsTheJobSaw) {
   RankReport process = Process({"x"});
   EXPECT_EQ(CardsOf(process), 1);

@@ -17,6 +17,7 @@
 #include "cli/deciding_report.h"
 #include "cli/invocation.h"
 #include "cli/python_probe.h"
+#include "cli/recorded_process.h"
 #include "cli/trace_files.h"
 
 namespace oomtrace {
@@ -89,10 +90,14 @@ std::string OtherFailure(const FixTrial& trial, const Environment& environment, 
 
 // Whether the run came to where the recorded job died. "" or why not.
 std::string NotThere(const report::Report& recorded, const report::Report& run, bool timed_out) {
-  const int64_t died_in = recorded.out_of_memory().step(), made = run.steps_completed();
+  // A job that never steps is compared by its backward passes, if it came to its end.
+  const bool passes = !timed_out && run.step_noun() == recorded.step_noun();
+  const int64_t at = recorded.out_of_memory().step(), all = run.steps_completed();
+  const int64_t died_in = passes ? at : OptimizerSteps(recorded, at);
+  const int64_t made = passes ? all : OptimizerSteps(run, all);
   if (timed_out ? made > died_in : made >= died_in) return "";
   return absl::StrCat(timed_out ? "it was stopped at the time limit" : "it ended", " after ",
-                      Count(made, "optimizer step"), ", and the job died after ", died_in,
+                      Count(made, passes ? run.step_noun() : "optimizer step"), ", and the job died after ", died_in,
                       timed_out ? "; --limit gives it longer" : "; give a command that runs as far");
 }
 

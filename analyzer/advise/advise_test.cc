@@ -75,6 +75,21 @@ TEST(Advise, MicroBatchKeepsTheEffectiveBatchInTheUsersOwnFlags) {
   EXPECT_LE(1600 * kMiB + batch * 100 * kMiB, fix->predicted_peak());
 }
 
+// `oomtrace verify` must not miss a place for what such a script computes.
+TEST(Advise, AScriptWithATotalBatchSetsItsAccumulationItself) {
+  const auto settings = [](const std::vector<std::string>& command) {
+    TrainingRun run = TooLarge();
+    std::vector<std::string> names;
+    const report::Report report = Advised(run, command);
+    for (const report::FixSetting& setting : Find(report, "micro_batch")->settings()) names.push_back(setting.name());
+    return names;
+  };
+  EXPECT_EQ(settings({"python", "-m", "scripts.base_train", "--device-batch-size=64"}),
+            (std::vector<std::string>{"--device-batch-size", "batch_size"}));
+  EXPECT_EQ(settings({"python", "train.py", "--batch_size=64"}),
+            (std::vector<std::string>{"--batch_size", "batch_size", "accumulation"}));
+}
+
 TEST(Advise, WithoutFlagsItNamesThePlace) {
   TrainingRun run = TooLarge();
   const report::Report report = Advised(run, {"python", "train.py"});

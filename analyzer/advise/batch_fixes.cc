@@ -79,6 +79,8 @@ void AddBatchSettings(const Advisor& a, int64_t size, report::Fix& fix) {
   if (flag != nullptr) AddFlag(fix, *flag, size);
   if (flag != nullptr && a.flags().accumulation) AddFlag(fix, *a.flags().accumulation, Accumulation(a) * batch / size);
   AddSetting(fix, "value", "batch_size", absl::StrCat(size));
+  // A script with a total batch accumulates by itself.
+  if (flag != nullptr && a.flags().total_is_fixed) return;
   AddSetting(fix, "value", "accumulation", absl::StrCat(Accumulation(a) * batch / size));
 }
 

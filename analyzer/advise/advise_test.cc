@@ -131,6 +131,28 @@ TEST(Predictor, ReplaysARecordedIterationWithHalfTheBatch) {
   EXPECT_LE(half.reserved, expected + 600 * kMiB);
 }
 
+// The critic's step ends, and the generator's optimizer, which has not stepped yet, speaks at the death only.
+TEST(Predictor, TheFirstStepOfOneOfTwoOptimizersIsNoWholeIteration) {
+  for (const bool second_stepped : {false, true}) {
+    TrainingRun::Sizes sizes;
+    sizes.batch = 16;
+    sizes.total = 3 * kGiB;
+    TrainingRun run(sizes);
+    run.raw().optimizers.push_back({2, "Adam", "", sizes.parameters, sizes.parameters / 4});
+    const int64_t before = run.now();
+    run.Iteration();
+    run.Forward(16, 0.75);
+    run.Die("model.py", 103, {16, 1024, 768}, 400 * kMiB);
+    Role role;
+    role.time = second_stepped ? before : run.now() + 1;
+    role.owner = 2;
+    role.category = Category::kParameter;
+    run.raw().roles.push_back(role);
+    const Diagnosis d = Diagnose(run.timeline());
+    EXPECT_EQ(Predictor(d).replayable(), second_stepped);
+  }
+}
+
 TEST(BatchCarriers, AWeightWhoseRowsDivideByTheBatchDoesNotCarryIt) {
   TrainingRun run;
   run.Allocate("model.py", 1, {2304, 768}, kMiB, Category::kParameter);

@@ -64,6 +64,20 @@ std::set<std::string> ContainersOf(const std::vector<std::pair<int64_t, std::str
   return containers;
 }
 
+// Identities of the modules that have none inside.
+std::set<uint64_t> Layers(const Timeline& t) {
+  std::set<std::pair<uint64_t, std::string>> parents;
+  for (const Module& module : t.modules) {
+    const size_t dot = module.path.rfind('.');
+    if (!module.path.empty()) parents.emplace(module.root, dot == std::string::npos ? "" : module.path.substr(0, dot));
+  }
+  std::set<uint64_t> layers;
+  for (const Module& module : t.modules) {
+    if (!parents.contains({module.root, module.path})) layers.insert(module.identity);
+  }
+  return layers;
+}
+
 }  // namespace
 
 EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
@@ -82,6 +96,7 @@ EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
   };
   // What a batch leaves: where nothing has a name, its last tensor may be a result that the program keeps.
   std::map<int64_t, uint32_t> last_of;
+  const std::set<uint64_t> layers = Layers(t);
   std::vector<std::pair<int64_t, std::string>> holders;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
@@ -90,8 +105,9 @@ EvaluationGraphs FindEvaluationGraphs(const Facts& facts) {
     if (batch > found.batches) continue;
     if (!tensor.holder.empty()) holders.emplace_back(batch, tensor.holder.str());
     const auto [known, first] = last_of.try_emplace(batch, i);
-    // The loss made of a result is no larger than that.
-    if (!first && 4 * tensor.bytes >= t.tensors[known->second].bytes) known->second = i;
+    // What the last layer makes is the result, whatever is larger before it; the loss made of that is no larger.
+    const bool of_layer = layers.contains(t.stacks[tensor.stack].module);
+    if (!first && (of_layer || 4 * tensor.bytes >= t.tensors[known->second].bytes)) known->second = i;
   }
   const std::set<std::string> containers = ContainersOf(holders);
   const auto keeper = [&](const Tensor& tensor) {

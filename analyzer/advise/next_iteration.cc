@@ -7,12 +7,23 @@
 namespace oomtrace {
 namespace {
 
+// Whether an optimizer is known that had not stepped by `end`, as the generator's has not when the critic's ends its
+// first step. One speaks of what it trains when it steps first, or at the death.
+bool AnOptimizerIsToCome(const Timeline& t, int64_t end) {
+  std::unordered_map<uint64_t, int64_t> first_word;
+  for (const Role& role : t.roles) first_word.try_emplace(role.owner, role.time);
+  return std::any_of(t.optimizers.begin(), t.optimizers.end(), [&](const Optimizer& optimizer) {
+    const auto spoke = first_word.find(optimizer.identity);
+    return spoke != first_word.end() && spoke->second > end;
+  });
+}
+
 const Step* LastWholeStep(const Facts& facts) {
   const Step* last = nullptr;
   for (const Step& step : facts.timeline->steps) {
     if (step.end <= facts.moment && step.micro_batches > 0) last = &step;
   }
-  return last;
+  return last != nullptr && AnOptimizerIsToCome(*facts.timeline, last->end) ? nullptr : last;
 }
 
 class Builder {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -304,11 +306,19 @@ Outlier CompareWithEarlierBatches(const Facts& facts) {
     int64_t bytes = 0;
     uint32_t layout = 0;
   };
+  // A layer called from another place is the same line; what is outside of the model is not.
+  std::map<std::pair<uint64_t, uint32_t>, uint32_t> lines;
+  std::vector<uint32_t> line_of(t.stacks.size());
+  for (uint32_t i = 0; i < t.stacks.size(); ++i) {
+    const Stack& stack = t.stacks[i];
+    const bool in_model = stack.module != 0 && !stack.frames.empty();
+    line_of[i] = in_model ? lines.try_emplace({stack.module, stack.frames.front()}, i).first->second : i;
+  }
   std::map<uint32_t, Largest> before;
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born > facts.moment) break;
     if (tensor.device != t.device || in_work(tensor) || tensor.layout == 0) continue;
-    Largest& largest = before[tensor.stack];
+    Largest& largest = before[line_of[tensor.stack]];
     if (tensor.bytes > largest.bytes) largest = {tensor.bytes, tensor.layout};
   }
   std::map<uint32_t, Largest> now;
@@ -316,25 +326,25 @@ Outlier CompareWithEarlierBatches(const Facts& facts) {
   Frame input_site;
   for (const uint32_t i : facts.live) {
     const Tensor& tensor = t.tensors[i];
-    if (!in_work(tensor) || tensor.stack == 0 || tensor.layout == 0 || !before.contains(tensor.stack)) continue;
+    if (!in_work(tensor) || tensor.stack == 0 || tensor.layout == 0 || !before.contains(line_of[tensor.stack]))
+      continue;
     if (tensor.category == Category::kParameter || tensor.category == Category::kSecondCopy ||
         tensor.category == Category::kOptimizerState) {
       continue;
     }
-    Largest& largest = now[tensor.stack];
+    const uint32_t line = line_of[tensor.stack];
+    Largest& largest = now[line];
     if (tensor.bytes > largest.bytes) largest = {tensor.bytes, tensor.layout};
-    if (tensor.category == Category::kInput && tensor.bytes > input.bytes &&
-        tensor.bytes > before[tensor.stack].bytes) {
+    if (tensor.category == Category::kInput && tensor.bytes > input.bytes && tensor.bytes > before[line].bytes) {
       input = {tensor.bytes, tensor.layout};
       outlier.input =
           absl::StrCat(Described(t.layouts[tensor.layout], tensor.bytes), " at ", ShortSite(SiteOf(t, tensor.stack)));
-      const Layout& layout_before = t.layouts[before[tensor.stack].layout];
-      outlier.input_before =
-          layout_before.has_shape() ? Shape(layout_before.shape, "") : Bytes(before[tensor.stack].bytes);
+      const Layout& layout_before = t.layouts[before[line].layout];
+      outlier.input_before = layout_before.has_shape() ? Shape(layout_before.shape, "") : Bytes(before[line].bytes);
     }
   }
-  if (before.contains(facts.oom->stack) && facts.oom->layout != 0) {
-    Largest& largest = now[facts.oom->stack];
+  if (before.contains(line_of[facts.oom->stack]) && facts.oom->layout != 0) {
+    Largest& largest = now[line_of[facts.oom->stack]];
     largest.bytes = std::max(largest.bytes, facts.refused);
   }
   double here = 0, earlier = 0;

@@ -1,6 +1,7 @@
 #include "analyzer/advise/evaluation_graphs.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -18,6 +19,15 @@ namespace {
 constexpr size_t kChain = 3;
 constexpr absl::string_view kGraph = "graph of ";  // what the search for holders writes of what a graph saved
 
+// When the training before an evaluation ended: the first batch arrives before a module runs. `begin` where there was
+// none.
+int64_t EndOfTraining(const Timeline& t, int64_t begin) {
+  const auto mark = std::lower_bound(t.phases.begin(), t.phases.end(), begin,
+                                     [](const PhaseMark& at, int64_t time) { return at.time < time; });
+  const bool between = mark != t.phases.begin() && std::prev(mark)->phase == PhaseKind::kBetweenSteps;
+  return between ? std::prev(mark)->time : begin;
+}
+
 // When each batch began: when inputs arrive; of data made on the device, the births of the first statement outside of
 // the model that runs as often as most others of that kind. What is made at once, with nothing else between, is of one
 // batch.
@@ -25,6 +35,7 @@ std::vector<int64_t> Batches(const Timeline& t, int64_t begin, int64_t end) {
   std::map<uint32_t, std::vector<int64_t>> births, arrivals;
   std::vector<uint32_t> order, arrival_order;
   uint32_t before = 0;
+  const int64_t since = EndOfTraining(t, begin);
   const auto add = [&](auto& of, auto& in_order, const Tensor& tensor) {
     std::vector<int64_t>& times = of[tensor.stack];
     if (times.empty()) in_order.push_back(tensor.stack);
@@ -32,7 +43,9 @@ std::vector<int64_t> Batches(const Timeline& t, int64_t begin, int64_t end) {
   };
   for (const Tensor& tensor : t.tensors) {
     if (tensor.born > end) break;
-    if (tensor.born < begin || tensor.device != t.device || tensor.stack == 0) continue;
+    if (tensor.device != t.device || tensor.stack == 0) continue;
+    const bool arrives = tensor.born >= since && tensor.category == Category::kInput;
+    if (tensor.born < begin && !arrives) continue;
     if (tensor.category == Category::kInput) add(arrivals, arrival_order, tensor);
     if (t.stacks[tensor.stack].module == 0) add(births, order, tensor);
     before = tensor.stack;

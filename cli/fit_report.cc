@@ -63,8 +63,10 @@ void AddRow(const FitReport& report, const FitRow& row, Page& page) {
     page.Paragraph("  ", "The whole range fits; larger values were not tried.");
   if (!row.finished) page.Paragraph("  ", "The search did not end: see the error.");
   if (const auto turn = NotMonotone(row.tried())) {
-    page.Paragraph("  ", absl::StrCat("Not monotone: ", turn->second, " fits, though ", turn->first,
-                                      " does not. Other values between were not all tried."));
+    const std::optional<int64_t> below = LargestBelowFailure(row.tried());
+    page.Paragraph("  ", absl::StrCat("Not monotone: ", turn->second, " fits, though ", turn->first, " does not. ",
+                                      below ? absl::StrCat("Up to ", *below, " all that were tried fit. ") : "",
+                                      "Not every value between was tried."));
   }
 }
 
@@ -124,6 +126,7 @@ std::string RenderFitJson(const FitReport& report) {
     const int64_t next = largest ? *largest + 1 : report.varied.first;
     const auto above = row.trials.find(next);
     const auto turn = NotMonotone(row.tried());
+    const std::optional<int64_t> below = LargestBelowFailure(row.tried());
     Json tried = Json::object();
     for (const auto& [value, trial] : row.trials) tried[absl::StrCat(value)] = ToJson(trial);
     rows.push_back({{"gpu", row.gpu},
@@ -136,6 +139,7 @@ std::string RenderFitJson(const FitReport& report) {
                     {"next", above == row.trials.end() ? Json() : Json(next)},
                     {"at_next", above == row.trials.end() ? Json() : ToJson(above->second)},
                     {"monotone", !turn.has_value()},
+                    {"largest_below_failure", below ? Json(*below) : Json()},
                     {"tried", tried}});
   }
   const Json json = {{"varied", report.varied.name},

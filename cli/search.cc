@@ -42,6 +42,15 @@ std::optional<int64_t> LargestThatFits(const Tried& tried) {
   return found == tried.rend() ? std::nullopt : std::optional(found->first);
 }
 
+std::optional<int64_t> LargestBelowFailure(const Tried& tried) {
+  std::optional<int64_t> largest;
+  for (const auto& [value, fits] : tried) {
+    if (!fits) return largest;
+    largest = value;
+  }
+  return largest;
+}
+
 std::optional<std::pair<int64_t, int64_t>> NotMonotone(const Tried& tried) {
   std::optional<int64_t> failed;
   for (const auto& [value, fits] : tried) {

@@ -28,6 +28,9 @@ absl::Status SearchLargest(int64_t first, int64_t last, const Probe& probe, Trie
 // The largest that fits; nothing where none does.
 std::optional<int64_t> LargestThatFits(const Tried& tried);
 
+// The largest that fits below all that do not: what is safe where the trials are not monotone.
+std::optional<int64_t> LargestBelowFailure(const Tried& tried);
+
 // A value that does not fit below one that does; nothing where the trials turn but once.
 std::optional<std::pair<int64_t, int64_t>> NotMonotone(const Tried& tried);
 

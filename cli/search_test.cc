@@ -102,6 +102,12 @@ TEST(SearchLargest, ProvesWhatItSaysOfAnything) {
   }
 }
 
+TEST(LargestBelowFailure, StopsAtTheFirst) {
+  EXPECT_EQ(LargestBelowFailure({{4, true}, {7, true}, {8, false}, {9, true}}), 7);
+  EXPECT_EQ(LargestBelowFailure({{4, true}}), 4);
+  EXPECT_EQ(LargestBelowFailure({{4, false}, {5, true}}), std::nullopt);
+}
+
 TEST(NotMonotone, NamesTheValues) {
   EXPECT_FALSE(NotMonotone({{1, true}, {2, true}, {4, false}}));
   EXPECT_EQ(NotMonotone({{1, true}, {2, false}, {3, true}}), (std::pair<int64_t, int64_t>(2, 3)));

@@ -139,7 +139,7 @@ absl::StatusOr<Trial> RunTrial(const std::vector<std::string>& command, const Re
   if (ended.how == End::kLimit && !died) {
     return absl::DeadlineExceededError(
         absl::StrCat("it was still running at the time limit of ", goal.limit_s, " s",
-                     report != nullptr ? Steps(*report) : "without having touched CUDA memory",
+                     report != nullptr ? Steps(*report) : ", without having touched CUDA memory",
                      report != nullptr && report->step_noun() != kStep ? " and no optimizer step" : "",
                      ": not known whether it fits; ",
                      "--limit SECONDS gives it more, and one without an optimizer must end by itself"));

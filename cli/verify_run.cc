@@ -101,6 +101,13 @@ std::string NotThere(const report::Report& recorded, const report::Report& run, 
                       timed_out ? "; --limit gives it longer" : "; give a command that runs as far");
 }
 
+// The most that parameters take at any of the peaks.
+int64_t MostParameters(const report::Report& run) {
+  int64_t most = run.categories().parameter();
+  for (const report::HighPeak& peak : run.peaks()) most = std::max(most, peak.categories().parameter());
+  return most;
+}
+
 // Whether the run was of the recorded job: as many ranks, and no setting of a fix changes the parameters. "" or why
 // not.
 std::string AnotherJob(const RankReport& job, const RankReport& trial) {
@@ -110,14 +117,15 @@ std::string AnotherJob(const RankReport& job, const RankReport& trial) {
   }
   const report::Report &recorded = job.report, &run = trial.report;
   if (recorded.out_of_memory().phase() == "set_up") return "";
-  const int64_t then = recorded.categories().parameter(), now = run.categories().parameter();
+  const int64_t then = recorded.categories().parameter(), now = MostParameters(run);
   const auto tolerance = static_cast<int64_t>(kSame * static_cast<double>(then));
-  // What the one report could not tell may be parameters of the other.
+  // What the one report could not tell may be parameters of the other. A run that came further may have made another
+  // model meanwhile: more parameters are a sign only where it died, too.
   const bool fewer = now + run.categories().unknown() < then - tolerance;
-  const bool more = now > then + recorded.categories().unknown() + tolerance;
+  const bool more = run.out_of_memory().happened() && now > then + recorded.categories().unknown() + tolerance;
   if (then == 0 || (!fewer && !more)) return "";
   return absl::StrCat("its parameters take ", Bytes(now), ", those of the recorded job took ", Bytes(then),
-                      ": it is another job. Variables and files that the trace does not have are today's");
+                      ": another job, it seems. Variables and files that the trace does not have are today's");
 }
 
 // Why a run that lived does not show that the fix fits: where the micro-batch is smaller and nothing is accumulated,
@@ -129,7 +137,8 @@ std::string WithoutAccumulation(const FixTrial& trial, const report::Report& rec
   if (most <= device.total() - device.context() - device.other_processes()) return "";
   return absl::StrCat("it ran without ", absl::StrJoin(trial.left_out, ", "),
                       ", for which the command has no place; with it, gradients of up to ",
-                      Bytes(run.categories().parameter()), " stay through the next forward pass, and there is no room");
+                      Bytes(run.categories().parameter()),
+                      " stay through the next forward pass, and there may be no room for them");
 }
 
 TrialResult Book(const RankReport& job, FixTrial& trial, const RankReport& rank, bool timed_out) {

@@ -12,7 +12,7 @@ import pytest
 from harness import BUILD, OOMTRACE, SCRIPTS, run
 
 
-@pytest.mark.parametrize("command", ["run", "dryrun", "analyze", "explain", "doctor", "gpus", "fit"])
+@pytest.mark.parametrize("command", ["run", "dryrun", "analyze", "plan", "verify", "explain", "doctor", "gpus", "fit"])
 def test_help_has_examples_and_exit_statuses(command):
     job = run([OOMTRACE, command, "--help"])
     assert job.status == 0

@@ -83,8 +83,6 @@ std::string Steps(const report::Report& report) {
 
 // What a run that lived leaves open.
 std::string Remark(const report::Report& report, const TrialGoal& goal, bool evaluated) {
-  if (const int64_t caught = report.out_of_memory().caught_before(); caught > 0)
-    return absl::StrCat("it was refused memory ", Count(caught, "time"), " and went on");
   if (report.leak().bytes_per_step() > 0 && report.leak().steps_to_oom() >= 0) {
     return absl::StrCat("memory grows by ", Bytes(report.leak().bytes_per_step()), " a step: it fits for ",
                         Count(report.steps_completed() + report.leak().steps_to_oom(), "step"), " or so");
@@ -101,14 +99,19 @@ std::string Remark(const report::Report& report, const TrialGoal& goal, bool eva
 Trial Judged(const report::Report& report, const Ended& ended, const TrialGoal& goal, bool evaluated) {
   Trial trial;
   const report::DeviceTable& device = report.device();
-  trial.fits = !report.out_of_memory().happened();
+  const bool died = report.out_of_memory().happened();
+  // A job that catches the error trains with less than it was given: that value does not fit.
+  const int64_t caught = died ? 0 : report.out_of_memory().caught_before();
+  trial.fits = !died && caught == 0;
   trial.peak = report.peak().bytes();
   trial.reserved = report.peak().reserved();
   trial.total = device.total();
   if (trial.fits) trial.left = std::max<int64_t>(0, device.tensors() + device.cache() + device.free() - trial.reserved);
   trial.steps = report.steps_completed();
   trial.step_noun = report.step_noun();
-  trial.summary = report.summary();
+  trial.summary = caught == 0 ? report.summary()
+                              : absl::StrCat("It was refused memory ", Count(caught, "time"),
+                                             ", caught the error and went on without what it wanted.");
   trial.ended =
       ended.how == End::kGoal ? absl::StrCat("stopped", Steps(report)) : absl::StrCat("ended by itself", Steps(report));
   if (ended.how == End::kGoal && goal.evaluation) absl::StrAppend(&trial.ended, " and an evaluation");

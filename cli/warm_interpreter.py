@@ -171,6 +171,7 @@ def serve():
 
 def clear(script):
     """Leaves in this module what `python script` would begin with; the code to run."""
+    script = os.path.abspath(script)
     with open(script, "rb") as source:
         code = compile(source.read(), script, "exec")
     loader = importlib.machinery.SourceFileLoader("__main__", script)

@@ -148,12 +148,43 @@ def test_training_is_stopped_after_its_steps():
     assert row["at_largest"]["total"] == 1 << 30 and row["at_largest"]["left"] < 128 << 20
 
 
+@pytest.mark.slow
+def test_a_fork_dies_at_the_same_place():
+    job = fit("--vary", "n=14..15", "--format", "json", script="train.py", cwd=TRAIN.parent, places=("--batch={n}",))
+    assert job.status == 3 and "fit/train.py" in job.answer["rows"][0]["at_next"]["summary"]
+    assert "a process of its own" not in job.stderr
+
+
 def test_a_script_that_sets_the_environment_is_not_forked(tmp_path):
     script = tmp_path / "sets.py"
     script.write_text("import os\nos.environ['A'] = '1'\nimport torch\n" + BLOCKS.read_text())
     job = fit("--vary", "n=1..1", script=script)
     assert job.status == 0
     assert f"each trial is a process of its own: {script}:2 sets a variable of the environment" in job.stderr
+
+
+@pytest.mark.slow
+def test_what_is_caught_does_not_fit(tmp_path):
+    script = tmp_path / "catches.py"
+    script.write_text("""
+import sys, torch
+model = torch.nn.Linear(1024, 1024).cuda()
+optimizer = torch.optim.AdamW(model.parameters())
+size = int(sys.argv[1])
+for _ in range(8):
+    try:
+        model(torch.randn(1024 * size, 1024, device="cuda")).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    except torch.OutOfMemoryError:
+        size //= 2
+""")
+    job = fit("--vary", "n=64..65", "--format", "json", script=script, places=("{n}",))
+    (row,) = job.answer["rows"]
+    assert job.status == 3 and row["largest"] is None
+    assert "refused memory" in row["at_next"]["summary"] and row["at_next"]["steps"] > 0
+    # Where the first one is refused, too, a fork says the same of it, down to the path of the script.
+    assert "a process of its own" not in job.stderr
 
 
 @pytest.mark.slow

@@ -44,6 +44,13 @@ def test_what_an_evaluation_keeps_to_its_end_is_part_of_the_promise(bench):
     assert_held(pairs.values())
 
 
+def test_batches_of_unlike_length_are_promised_nothing_beyond_the_longest_seen(bench):
+    pairs = list(bench.pairs("unlike_lengths.py", [], shares=(0.6,)))
+    assert pairs
+    assert all(pair.conditional or not pair.said for pair in pairs), pairs
+    assert_held(pairs)
+
+
 def test_a_network_that_nobody_trains_is_noticed(bench):
     pairs = {pair.fix: pair for pair in bench.pairs("two_networks.py", [], shares=(0.9,))}
     assert "no_grad" in pairs

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
+#include "analyzer/advise/input_sizes.h"
 
 namespace oomtrace {
 namespace {
@@ -92,6 +93,11 @@ int64_t Floor(const Advisor& a, const report::Fix& fix) {
   return 0;
 }
 
+bool DependsOnBatch(const std::string& id) {
+  return id == "micro_batch" || id == "micro_batch_expandable_segments" || id == "expandable_segments" ||
+         id == "activation_checkpointing" || id == "chunked_cross_entropy";
+}
+
 }  // namespace
 
 void ApplyFloors(Advisor& a) {
@@ -108,6 +114,10 @@ void ApplyFloors(Advisor& a) {
         fix.clear_condition();
       }
     }
+  }
+  const std::string larger = DiedInIteration(a.facts()) ? IfNoLargerInput(a.facts()) : "";
+  for (report::Fix& fix : a.fixes()) {
+    if (DependsOnBatch(fix.id())) Conditional(fix, larger);
   }
   // A setting that leaves the tensors as they are helps only until they have grown a little more.
   if (NeedGrows(a.facts())) std::erase_if(a.fixes(), [](const auto& fix) { return fix.id() == "expandable_segments"; });

@@ -44,6 +44,7 @@ CORPUS = [
     ("two_networks.py", ["--adversarial", 1, "--width", 3000, "--batch_size", 20000]),
     ("recurrent.py", ["--batch_size", 384]),
     ("distillation.py", ["--optimizer", "SGD"]),
+    ("unlike_lengths.py", []),
     ("distillation.py", ["--teacher_first", 0]),
     ("distillation.py", ["--eval_mode", 0, "--student_depth", 6]),
 ]

@@ -1,5 +1,5 @@
 # Each target does all of its own set-up, on a fresh Debian 12, Ubuntu 22.04 or 24.04. The work is in scripts/.
-.PHONY: help setup build demo test test-all zoo matrix lint bench fuzz clean distclean
+.PHONY: help setup build demo test test-all zoo matrix lint bench real-cards fuzz clean distclean
 .NOTPARALLEL:
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo "make build     build/bin/oomtrace, build/lib/liboomtrace.so, build/lib/simgpu/"
 	@echo "make lint      clang-format, clang-tidy, ruff"
 	@echo "make bench     what recording costs, against PyTorch's own recorder; fails beyond bench/budget.json"
+	@echo "make real-cards the simulated GPU against 415 published runs on a real A100 (docs/accuracy.md)"
 	@echo "make fuzz      the trace reader and explain under libFuzzer, a minute each"
 	@echo "make setup     system packages, .venv, NVIDIA headers: every other target does this first"
 	@echo "make clean     remove what was built; make distclean: and what was downloaded"
@@ -56,6 +57,12 @@ bench:
 	@scripts/setup demo
 	@scripts/build
 	@scripts/bench
+
+real-cards:
+	@scripts/setup test
+	@scripts/build
+	@.venv/bin/python bench/real_cards/compare.py mlp
+	@.venv/bin/python bench/real_cards/compare.py timm
 
 fuzz:
 	@scripts/setup fuzz

@@ -12,8 +12,6 @@ from zoo.label import all_labels
 KNOWN_MISSES = {
     # The library's variable for the arguments is named, not the program's own.
     "generate_kv_cache": {"holder"},
-    # It dies in its first batch: what the rest of that reads again is not on record, and no_grad is a condition.
-    "timm_eval_grad": {"first fix"},
     # In training mode, with gradients on: read as a larger batch of the training.
     "val_loss_no_eval": {"pattern"},
 }

@@ -162,14 +162,19 @@ int Effort(const report::Fix& fix) {
 void Rank(Advisor& a) {
   // What the pattern is about comes before what happens to fit as well.
   const std::string& pattern = a.d().pattern.name;
+  const bool evaluation = a.facts().oom && a.facts().oom->phase == PhaseKind::kEvaluation;
   const auto first = [&](const report::Fix& fix) {
     return (pattern == "other_process" && fix.id() == "free_other_processes") ||
            (pattern == "late_allocation" && fix.id() == "off_device") ||
-           (pattern == "batch_outlier" && fix.id() == "bound_batch") ||
-           (a.facts().oom && a.facts().oom->phase == PhaseKind::kEvaluation && fix.id() == "no_grad");
+           (pattern == "batch_outlier" && fix.id() == "bound_batch") || (evaluation && fix.id() == "no_grad");
+  };
+  // A graph that nobody needs is not to be kept, whatever fits beside it: that comes first where it fits but for a
+  // condition, too.
+  const auto fits = [&](const report::Fix& fix) {
+    return fix.fits() || (evaluation && fix.id() == "no_grad" && !fix.condition().empty());
   };
   std::stable_sort(a.fixes().begin(), a.fixes().end(), [&](const report::Fix& x, const report::Fix& y) {
-    if (x.fits() != y.fits()) return x.fits();
+    if (fits(x) != fits(y)) return fits(x);
     if (first(x) != first(y)) return first(x);
     return Effort(x) < Effort(y);
   });

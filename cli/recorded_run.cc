@@ -92,7 +92,11 @@ void ExplainMissingTrace(const RecordedRun& run, const std::string& command, boo
   const std::string interpreter = InterpreterOf(command, run.environment);
   if (interpreter.empty()) return;
   if (!failed) {
-    if (run.simulated) std::fputs("oomtrace: nothing was recorded: the job used no CUDA memory\n", stderr);
+    if (run.simulated)
+      std::fputs(
+          "oomtrace: nothing was recorded: the job used no CUDA memory (or the recorder could not write, and said "
+          "so)\n",
+          stderr);
     return;
   }
   const std::optional<PythonTorch> found = ProbePython(interpreter, run.environment);

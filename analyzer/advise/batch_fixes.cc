@@ -13,6 +13,8 @@ namespace {
 
 // Every torch from 2.0 on reads this spelling; PYTORCH_ALLOC_CONF, its successor, is unknown before 2.10.
 constexpr char kExpandable[] = "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True";
+// Share of the card below which room is called tight (analyzer/render/text.cc).
+constexpr double kTight = 0.03;
 
 // The flag that sets the micro-batch which the run had; nullptr: the command line has none.
 const Flag* BatchFlag(const Advisor& a) {
@@ -198,9 +200,14 @@ void GrowSegments(Advisor& a) {
   if (!p.fits && !much_cache) return;
   // It changes nothing for what no setting can make smaller.
   if (!much_cache && !a.predictor().replayable()) return;
-  AddExpandable(a.Add("expandable_segments", "Let PyTorch grow its segments",
-                      absl::StrCat("set ", kExpandable, " in the environment"), p,
-                      "none known for one GPU; the code stays as it is"));
+  report::Fix& fix = a.Add("expandable_segments", "Let PyTorch grow its segments",
+                           absl::StrCat("set ", kExpandable, " in the environment"), p,
+                           "none known for one GPU; the code stays as it is");
+  AddExpandable(fix);
+  // The batch is as large as before: it is served with what is left, and the next that needs a little more is not.
+  if (static_cast<double>(p.headroom) < kTight * static_cast<double>(a.facts().device.total()))
+    Conditional(fix,
+                absl::StrCat("if no later iteration needs ", Bytes(p.headroom), " more than the recorded ones did"));
 }
 
 }  // namespace oomtrace

@@ -125,6 +125,9 @@ void ShrinkEvaluation(Advisor& a) {
                              "a slower evaluation; training is unchanged");
     if (flag_is_batch) AddFlag(fix, *a.flags().evaluation_batch, smaller);
     AddSetting(fix, "value", "eval_batch_size", absl::StrCat(smaller));
+    // Of a first batch nobody knows whether its graph outlives it.
+    if (a.Has("evaluation_without_no_grad") && a.predictor().evaluation_graphs().batches == 0)
+      Conditional(fix, "if nothing keeps the graph of each batch, as a running sum of losses does");
     break;
   }
 }

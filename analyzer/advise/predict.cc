@@ -193,12 +193,14 @@ Prediction Predictor::WithLives(const std::vector<OtherLife>& lives) const {
   config.capacity = capacity_ + modelled_idle_;
   Prediction p;
   p.basis = "replayed";
-  const bool dies = !replay.Reserved({}, config).fits;
+  const ReplayResult as_it_was = replay.Reserved({}, config);
   const ReplayResult result = replay.Reserved(lives, config);
-  p.reserved = result.peak_reserved;
+  // Where the model does not die, what it lacks at the death is at least what it has left there; as much again may be.
+  const int64_t lacks = as_it_was.fits ? 2 * (config.capacity - as_it_was.peak_reserved) : 0;
+  p.reserved = result.peak_reserved + lacks;
   p.allocated = result.peak_allocated;
-  p.fits = dies && result.fits;
   p.headroom = config.capacity - p.reserved;
+  p.fits = result.fits && p.headroom >= 0;
   if (!p.fits) p.headroom = std::min(p.headroom, -result.refused);
   return p;
 }

@@ -61,8 +61,8 @@ class Predictor {
   Prediction UpToDeathExpandable() const;
   // The run as it was up to the death, what did not fit included, without the tensors that `left_out` tells.
   Prediction Without(const std::function<bool(const Tensor&)>& left_out, bool refused_too) const;
-  // The run as it was up to the death, what did not fit included, with other lives for some tensors. Fits only where
-  // the allocator's model reproduces the death without them.
+  // The run as it was up to the death, what did not fit included, with other lives for some tensors. Where the
+  // allocator's model does not reproduce the death, what it lacks there counts twice.
   Prediction WithLives(const std::vector<OtherLife>& lives) const;
   // The run as it was up to the death, what did not fit included, with one private pool instead of several.
   Prediction WithOnePrivatePool() const;

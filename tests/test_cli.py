@@ -135,7 +135,8 @@ def test_a_process_without_cuda_leaves_nothing(tmp_path):
 def test_a_dry_run_that_used_no_cuda_says_one_line(tmp_path):
     job = run([OOMTRACE, "dryrun", "--gpu", "t4", "--", sys.executable, "-c", "print(1)"], cwd=tmp_path)
     assert (job.status, job.stdout) == (0, "1\n")
-    assert job.stderr == "oomtrace: nothing was recorded: the job used no CUDA memory (or the recorder could not write, and said so)\n"
+    assert job.stderr.startswith("oomtrace: nothing was recorded: the job used no CUDA memory")
+    assert job.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(os.path.exists("/proc/driver/nvidia"), reason="this machine has a GPU")
